@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Pins everything that knnbench installs: envs/*.yaml, requirements.txt and requirements-dev.txt.
+# Run it to update versions (needs uv), then run the tests: editing a pin times that environment's cells again.
+# What each environment asks for stands here; the files hold the complete list that follows from it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+compile() { uv pip compile --quiet --no-header --python-version 3.11 --fork-strategy fewest "$@"; }
+
+environment() { # NAME REQUIREMENT...: a conda environment file whose pip list is complete
+    local name=$1
+    shift
+    {
+        echo "# Made by envs/lock.sh from: $*"
+        printf '%s\n' "channels:" "  - conda-forge" "  - nodefaults" "dependencies:" \
+            "  - python >=3.11,<3.15" "  - pip" "  - pip:"
+        printf '%s\n' "$@" | compile --python-platform x86_64-manylinux_2_28 --no-annotate - | sed 's/^/      - /'
+    } >"envs/$name.yaml"
+}
+
+compile --universal --generate-hashes -o requirements.txt requirements.in
+compile --universal --generate-hashes -c requirements.txt -o requirements-dev.txt requirements-dev.in
+
+environment pipeline "-r requirements.in" "-c requirements.txt" # --sdm conda: the rules that are not cells
+environment torch torch==2.13.0 numpy h5py # 2.13 also comes as a CPU build
+environment keops pykeops torch==2.13.0 numpy h5py
+environment sklearn scikit-learn numpy h5py
+environment jax-cpu jax numpy h5py
+environment jax-gpu 'jax[cuda13]' numpy h5py
+environment faiss-cpu faiss-cpu numpy h5py
+environment faiss-gpu faiss-gpu torch==2.13.0 numpy h5py # torch: tensors on the device

@@ -1,0 +1,76 @@
+"""Get points, check them, and find their exact neighbours.
+
+Needs  nothing, a file of the user's, or the network for datasets with a url
+Makes  resources/downloads/{file}, resources/datasets/{dataset}.hdf5
+A file that several datasets share is downloaded once. The digests of downloads are in config.yaml or downloads.sha256.
+"""
+
+
+def downloads():
+    """Downloaded files by name: their address and the digest that config.yaml demands, if any."""
+    return {
+        Path(settings["url"]).name: settings
+        for settings in config["datasets"].values()
+        if "url" in settings
+    }
+
+
+def dataset_files(wildcards):
+    settings = config["datasets"][wildcards.dataset]
+    if "url" in settings:
+        return [f"resources/downloads/{Path(settings['url']).name}"]
+    return own_files(settings)
+
+
+rule download_dataset:
+    input:
+        code=code("download_dataset.py", "knnbench/download.py"),
+    output:
+        "resources/downloads/{file}",
+    log:
+        "logs/download_dataset/{file}.log",
+    localrule: True
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+        url=lambda wildcards: downloads()[wildcards.file]["url"],
+        sha256=lambda wildcards: downloads()[wildcards.file].get("sha256", ""),
+        lock=ROOT / "downloads.sha256",
+    message:
+        "Download {wildcards.file}"
+    shell:
+        "{params.python} {input.code[0]:q} --url {params.url:q} --sha256 {params.sha256:q}"
+        " --lock {params.lock:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule make_dataset:
+    input:
+        files=dataset_files,
+        code=code(
+            "make_dataset.py",
+            "knnbench/sources.py",
+            "knnbench/datasets.py",
+            "knnbench/metrics.py",
+            "knnbench/truth.py",
+        ),
+    output:
+        "resources/datasets/{dataset}.hdf5",
+    log:
+        "logs/make_dataset/{dataset}.log",
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+        settings=lambda wildcards: json.dumps(
+            config["datasets"][wildcards.dataset], sort_keys=True
+        ),
+    message:
+        "Make dataset {wildcards.dataset} and its exact neighbours"
+    shell:
+        "{params.python} {input.code[0]:q} --settings {params.settings:q} --out {output:q}"
+        " --files {input.files:q} > {log:q} 2>&1"

@@ -1,0 +1,66 @@
+"""Gather the records of a suite.
+
+Needs  the record of every cell and round
+Makes  results/{suite}/config.yaml, timings.csv (a row per cell and residency), samples.csv (a row per repeat), summary.txt
+docs/results.md explains the columns; schemas/timings.schema.yaml is checked before anything is written.
+"""
+
+
+rule save_config:
+    input:
+        code=code("save_config.py"),
+    output:
+        "results/{suite}/config.yaml",
+    log:
+        "logs/save_config/{suite}.log",
+    localrule: True
+    conda:
+        "../envs/pipeline.yaml"
+    params:
+        python=python("pipeline"),
+        config=json.dumps(used(config)),
+    shell:
+        "{params.python} {input.code[0]:q} --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule gather_timings:
+    input:
+        config="results/{suite}/config.yaml",
+        records=[
+            f"results/cells/{cell.record(number)}"
+            for cell in CELLS
+            for number in ROUNDS
+        ],
+        datasets=[
+            f"resources/datasets/{dataset}.hdf5"
+            for dataset in config["suites"][SUITE]["datasets"]
+        ],
+        schema=ROOT / "rules/schemas/timings.schema.yaml",
+        code=code(
+            "gather_timings.py",
+            "knnbench/config.py",
+            "knnbench/results.py",
+            "knnbench/clock.py",
+        ),
+    output:
+        timings=report(
+            "results/{suite}/timings.csv",
+            caption="captions/timings.rst",
+            category="Tables",
+        ),
+        samples="results/{suite}/samples.csv",
+        summary="results/{suite}/summary.txt",
+    log:
+        "logs/gather_timings/{suite}.log",
+    localrule: True
+    conda:
+        "../envs/pipeline.yaml"
+    params:
+        python=python("pipeline"),
+    message:
+        "Gather the results of suite {wildcards.suite}"
+    shell:
+        # The records are named by the configuration: a command line cannot hold thousands of paths.
+        "{params.python} {input.code[0]:q} --config {input.config:q} --schema {input.schema:q} --cells results/cells"
+        " --datasets resources/datasets"
+        " --timings {output.timings:q} --samples {output.samples:q} --summary {output.summary:q} > {log:q} 2>&1"

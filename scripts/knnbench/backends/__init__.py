@@ -1,0 +1,1 @@
+"""One module per library; base.py says what a backend is."""

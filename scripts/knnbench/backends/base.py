@@ -1,0 +1,66 @@
+"""What a backend is. See docs/extending.md for how to add one."""
+
+from pathlib import Path
+
+BACKENDS = Path(__file__).parent
+
+
+class Backend:
+    """One way to find neighbours. The harness owns the clock; a backend never times, scores or copies for itself.
+
+    A module `knnbench/backends/NAME.py` holds a subclass called `Backend`, imports its libraries at the top, and lists them
+    in `packages`, whose versions are recorded.
+
+    Parameters
+    ----------
+    metric : Metric
+    device : {"cpu", "gpu"}
+    threads : int, CPU threads to use
+    **parameters : the backend's `parameters` in config.yaml
+    """
+
+    packages = ()
+    compiles = False  # True if the first query compiles: it is then given the fit's time limit too
+
+    def __init__(self, metric, device, threads):
+        self.metric = metric
+        self.device = device
+        self.threads = threads
+
+    def unsupported(self, k, n, d):
+        """Say why `k` neighbours among `n` points in dimension `d` cannot be had; None if they can."""
+        return None
+
+    def threads_used(self):
+        """Number of CPU threads that the library says it uses, or None if it cannot tell."""
+        return None
+
+    def fit(self, train):
+        """Take the points; a generator that yields the name of each phase when it is over: transfer, train or add.
+
+        Parameters
+        ----------
+        train : ndarray, shape (n, d), float32, C-contiguous
+        """
+        raise NotImplementedError
+
+    def to_query_device(self, queries):
+        """Bring queries, an ndarray of shape (q, d) and dtype float32, to where `query` wants them."""
+        return queries
+
+    def query(self, queries, k):
+        """Find the `k` nearest points of each query.
+
+        Returns
+        -------
+        ids : integer array, shape (q, k), on the query device
+            Rows are sorted by increasing distance; ties in any order; -1 where nothing was found.
+        """
+        raise NotImplementedError
+
+    def synchronize(self):
+        """Wait until the device has finished what was asked of it."""
+
+    def to_host(self, ids):
+        """Bring an answer to the host as an ndarray."""
+        return ids

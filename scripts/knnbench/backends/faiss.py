@@ -1,0 +1,89 @@
+"""FAISS: any index that its factory names, on the CPU or the GPU."""
+
+import re
+
+import faiss
+
+from knnbench.backends.base import Backend as Base
+
+METRICS = {"euclidean": faiss.METRIC_L2, "manhattan": faiss.METRIC_L1, "angular": faiss.METRIC_INNER_PRODUCT}
+ON_GPU = hasattr(faiss, "StandardGpuResources")
+if ON_GPU:  # the GPU build is installed with PyTorch, whose tensors it takes where they are
+    import faiss.contrib.torch_utils
+    import torch
+
+
+class Backend(Base):
+    """FAISS.
+
+    Parameters
+    ----------
+    index : str, for faiss.index_factory, such as "Flat", "HNSW36,Flat" or "IVF400,Flat"
+    fit : dict, index parameters set before training, such as {efConstruction: 500}
+    search : dict, index parameters set before searching, such as {nprobe: 40} or {efSearch: 10}
+    """
+
+    packages = ("faiss-cpu", "faiss-gpu", "torch", "numpy")
+
+    def __init__(self, metric, device, threads, index, fit=None, search=None):
+        super().__init__(metric, device, threads)
+        faiss.omp_set_num_threads(threads)
+        self.factory = index
+        self.fit_parameters = fit or {}
+        self.search_parameters = search or {}
+        if device == "gpu":
+            if not ON_GPU:
+                raise ImportError("this FAISS was built without GPU support")
+            self.resources = faiss.StandardGpuResources()
+            torch.zeros(1, device="cuda")
+
+    def unsupported(self, k, n, d):
+        lists = re.search(r"IVF(\d+)", self.factory)
+        if self.metric.name not in METRICS:
+            return f"FAISS has no {self.metric.name} metric"
+        if lists and int(lists[1]) > n:
+            return f"{self.factory}: k-means needs at least {lists[1]} points, the dataset has {n}"
+        if self.device == "gpu" and lists and self.metric.name == "manhattan":
+            return "FAISS's GPU IVF knows euclidean and inner product only"
+        if self.device == "gpu" and k > 2048:
+            return "FAISS's GPU indexes return at most 2,048 neighbours"
+        return None
+
+    def threads_used(self):
+        return faiss.omp_get_max_threads()
+
+    def set(self, index, parameters):
+        space = faiss.GpuParameterSpace() if self.device == "gpu" else faiss.ParameterSpace()
+        for name, value in parameters.items():
+            space.set_index_parameter(index, name, value)
+
+    def fit(self, train):
+        metric = METRICS[self.metric.name]
+        if "HNSW" in self.factory and self.metric.normalised:
+            metric = faiss.METRIC_L2  # the same ranking on unit vectors, and a proper metric for the graph, as the page has it
+        index = faiss.index_factory(train.shape[1], self.factory, metric)
+        if self.device == "gpu":
+            index = faiss.index_cpu_to_gpu(self.resources, 0, index)
+        self.set(index, self.fit_parameters)
+        points = self.to_query_device(train)
+        self.synchronize()
+        yield "transfer"
+        index.train(points)
+        yield "train"
+        index.add(points)
+        self.set(index, self.search_parameters)
+        self.index = index
+        yield "add"
+
+    def to_query_device(self, queries):
+        return torch.from_numpy(queries).cuda() if self.device == "gpu" else queries
+
+    def query(self, queries, k):
+        return self.index.search(queries, k)[1]
+
+    def synchronize(self):
+        if self.device == "gpu":
+            torch.cuda.synchronize()
+
+    def to_host(self, ids):
+        return ids.cpu().numpy() if self.device == "gpu" else ids

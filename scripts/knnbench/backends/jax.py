@@ -1,0 +1,85 @@
+"""Brute force in JAX: a matrix of distances and `top_k` in one jitted function. Points are centred as in torch.py."""
+
+import os
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # take device memory as needed; read at import
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from knnbench.backends.base import Backend as Base
+
+
+class Backend(Base):
+    """JAX brute force.
+
+    Parameters
+    ----------
+    batch : {"all", "memory"}
+        Queries per matrix: all of them, or as many as `batch_bytes` hold of the two (batch, n) float32 matrices that XLA
+        keeps, the product and the keys that `top_k` sorts.
+    batch_bytes : int
+    """
+
+    packages = ("jax", "jaxlib", "numpy")
+    compiles = True
+
+    def __init__(self, metric, device, threads, batch="all", batch_bytes=500_000_000):
+        super().__init__(metric, device, threads)
+        self.jax_device = jax.devices(device)[0]
+        self.batch = batch
+        self.batch_bytes = batch_bytes
+        self.nearest = jax.jit(self.find, static_argnames="k")
+
+    def threads_used(self):
+        # XLA sizes its pool from the CPUs that the process may use and has no way to ask for its size.
+        return len(os.sched_getaffinity(0))
+
+    def fit(self, train):
+        self.points = jax.device_put(train, self.jax_device).block_until_ready()
+        yield "transfer"
+        self.centre, self.train, self.train_sq = None, self.points, None
+        if self.metric.expanded:
+            sample = self.points[:1000]
+            nearest = jnp.linalg.norm(sample - sample.mean(0), axis=1).argmin()
+            self.centre = jnp.zeros_like(sample[0]) if self.metric.normalised else sample[nearest]
+            self.train = self.points - self.centre
+            self.train_sq = (self.train**2).sum(1).block_until_ready()
+        yield "train"
+
+    def to_query_device(self, queries):
+        return jax.device_put(queries, self.jax_device)
+
+    def find(self, queries, points, centre, train, train_sq, k):
+        if self.metric.expanded:
+            centred = queries - centre
+            keys = self.metric.expanded(
+                jnp.matmul(centred, train.T, precision="highest"),
+                (centred**2).sum(1, keepdims=True),
+                train_sq,
+                queries[:, :1],
+                points[:, 0],
+            )
+        else:
+            keys = self.metric.keys(queries[:, None], points)
+        return jax.lax.top_k(-keys, k)[1]
+
+    def query(self, queries, k):
+        q, n = len(queries), len(self.points)
+        step = q if self.batch == "all" else min(q, max(1, self.batch_bytes // (2 * 4 * n)))
+        answers = []
+        for start in range(0, q, step):
+            # A shorter last batch would compile again: it starts earlier instead, and its first rows are dropped.
+            first = min(start, q - step)
+            batch = jax.lax.dynamic_slice_in_dim(queries, first, step)
+            answers.append(self.nearest(batch, self.points, self.centre, self.train, self.train_sq, k=k)[start - first :])
+        self.answer = answers[0] if len(answers) == 1 else jnp.concatenate(answers)
+        return self.answer
+
+    def synchronize(self):
+        if getattr(self, "answer", None) is not None:
+            self.answer.block_until_ready()
+
+    def to_host(self, ids):
+        return np.asarray(ids)

@@ -1,0 +1,43 @@
+"""scikit-learn's NearestNeighbors: trees and brute force on the CPU."""
+
+import os
+
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_info
+
+from knnbench.backends.base import Backend as Base
+
+# Unit vectors rank alike by angle and by euclidean distance, which scikit-learn computes much faster than its cosine.
+METRICS = {"euclidean": "euclidean", "manhattan": "manhattan", "angular": "euclidean"}
+
+
+class Backend(Base):
+    """scikit-learn.
+
+    Parameters
+    ----------
+    algorithm : {"auto", "ball_tree", "kd_tree", "brute"}
+    """
+
+    packages = ("scikit-learn", "numpy", "scipy")
+
+    def __init__(self, metric, device, threads, algorithm="auto"):
+        super().__init__(metric, device, threads)
+        self.algorithm = algorithm
+
+    def unsupported(self, k, n, d):
+        if self.metric.name not in METRICS:
+            return f"scikit-learn has no {self.metric.name} metric (a Python function per pair is not a competitor)"
+        return None
+
+    def threads_used(self):
+        pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"]
+        return max(pools, default=len(os.sched_getaffinity(0)))
+
+    def fit(self, train):
+        metric = METRICS[self.metric.name]
+        self.neighbours = NearestNeighbors(algorithm=self.algorithm, metric=metric, n_jobs=self.threads).fit(train)
+        yield "train"
+
+    def query(self, queries, k):
+        return self.neighbours.kneighbors(queries, n_neighbors=k, return_distance=False)

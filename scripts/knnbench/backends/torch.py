@@ -1,0 +1,89 @@
+"""Brute force in PyTorch: a matrix of distances, then `topk`.
+
+Euclidean and hyperbolic keys are expanded into a matrix product; the points are centred first, which changes no distance
+and keeps float32 from cancelling when the data lie far from the origin.
+"""
+
+import torch
+
+from knnbench.backends.base import Backend as Base
+
+# Copies of the (batch, n) float32 matrix alive at once: the product, a temporary of the formula, and topk's work space.
+MATRICES = 3
+
+
+class Backend(Base):
+    """PyTorch brute force.
+
+    Parameters
+    ----------
+    batch : {"all", "memory", "seed"}
+        Queries per matrix: all of them; as many as `batch_bytes` hold of what the computation really allocates; or the
+        formula of the KeOps page, batch_bytes / (4·d·n), which counts d numbers per pair although a matrix product needs one.
+    batch_bytes : int
+    """
+
+    packages = ("torch", "numpy")
+
+    def __init__(self, metric, device, threads, batch="all", batch_bytes=500_000_000):
+        super().__init__(metric, device, threads)
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(False)
+        self.torch_device = torch.device("cuda" if device == "gpu" else "cpu")
+        if device == "gpu":
+            torch.zeros(1, device=self.torch_device)  # creates the CUDA context: part of the import, not of the data's transfer
+        self.batch = batch
+        self.batch_bytes = batch_bytes
+
+    def threads_used(self):
+        return torch.get_num_threads()
+
+    def fit(self, train):
+        self.train = torch.from_numpy(train).to(self.torch_device)
+        yield "transfer"
+        if self.metric.expanded:
+            # A point near the mean rather than the mean: integers stay integers, which float32 squares exactly.
+            sample = self.train[:1000]
+            nearest = torch.linalg.vector_norm(sample - sample.mean(0), dim=1).argmin()
+            self.centre = torch.zeros_like(sample[0]) if self.metric.normalised else sample[nearest].clone()
+            self.train_first = self.train[:, 0]
+            self.train = self.train - self.centre
+            self.train_sq = (self.train**2).sum(1)
+        yield "train"
+
+    def to_query_device(self, queries):
+        return torch.from_numpy(queries).to(self.torch_device)
+
+    def queries_per_matrix(self, q):
+        n, d = self.train.shape
+        bytes_per_query = {"all": 0, "memory": 4 * n * MATRICES, "seed": 4 * n * d}[self.batch]
+        return min(q, max(1, self.batch_bytes // bytes_per_query)) if bytes_per_query else q
+
+    def keys(self, queries):
+        if self.metric.expanded:
+            centred = queries - self.centre
+            return self.metric.expanded(
+                centred @ self.train.T,
+                (centred**2).sum(1, keepdim=True),
+                self.train_sq,
+                queries[:, :1],
+                self.train_first,
+            )
+        if self.metric.name == "manhattan":
+            return torch.cdist(queries, self.train, p=1)  # the same sum without the (q, n, d) array
+        return self.metric.keys(queries[:, None], self.train)
+
+    def query(self, queries, k):
+        ids = torch.empty((len(queries), k), dtype=torch.int64, device=self.torch_device)
+        step = self.queries_per_matrix(len(queries))
+        for start in range(0, len(queries), step):
+            rows = slice(start, start + step)
+            ids[rows] = self.keys(queries[rows]).topk(k, dim=1, largest=False).indices
+        return ids
+
+    def synchronize(self):
+        if self.device == "gpu":
+            torch.cuda.synchronize()
+
+    def to_host(self, ids):
+        return ids.cpu().numpy()

@@ -1,0 +1,197 @@
+"""The configuration: check it, fill in defaults, and list the cells of a suite."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import jsonschema
+import numpy as np
+
+# Keys of a dataset besides metric, source, title and license: those it must have and those it may have.
+DRAWN = ({"n", "d"}, {"queries", "seed"})
+SOURCE_KEYS = {
+    "normal": DRAWN,
+    "uniform": DRAWN,
+    "sphere": DRAWN,
+    "digits": ({"queries"}, {"seed"}),
+    "url": ({"url"}, {"sha256"}),
+}
+DIGITS = 1797  # points of scikit-learn's digits, training and test together
+DEFAULT_QUERIES = 10_000
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message says where, what is allowed and what to do."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (dataset, backend, device, K) of a suite."""
+
+    dataset: str
+    backend: str
+    device: str
+    k: int
+
+    def record(self, number):
+        """Path of the record of round `number`, below results/cells."""
+        return f"{self.dataset}/{self.backend}-{self.device}/k{self.k}.round{number}.json"
+
+
+def fill_defaults(schema, value, root):
+    """Add the schema's defaults to a configuration, in place."""
+    schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+    if not isinstance(value, dict):
+        return
+    named = schema.get("properties", {})
+    for key, part in named.items():
+        if "default" in part:
+            value.setdefault(key, type(part["default"])(part["default"]))
+    for key, entry in value.items():
+        fill_defaults(named.get(key) or schema.get("additionalProperties") or {}, entry, root)
+
+
+def suggest(name, known):
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def explain(error):
+    """One sentence about a violation of the schema."""
+    place = ".".join(map(str, error.absolute_path)) or "top level"
+    if error.validator == "additionalProperties":
+        known = sorted(error.schema["properties"])
+        unknown = sorted(set(error.instance) - set(known))
+        return f"{place}: unknown key {unknown[0]!r}; {suggest(unknown[0], known)}allowed are {', '.join(known)}"
+    if error.validator == "enum":
+        allowed = ", ".join(map(str, error.validator_value))
+        return f"{place}: {error.instance!r} is not one of {allowed}"
+    return f"{place}: {error.message}"
+
+
+def resolve(config, schema):
+    """Check a configuration against the schema and against itself.
+
+    Parameters
+    ----------
+    config, schema : dict
+        The configuration gets the schema's defaults, in place.
+
+    Raises
+    ------
+    ConfigError
+    """
+    validator = jsonschema.Draft202012Validator(schema)
+    if error := jsonschema.exceptions.best_match(validator.iter_errors(config)):
+        raise ConfigError(explain(error))
+    fill_defaults(schema, config, schema)
+    if config["timing"]["min_repeats"] > config["timing"]["max_repeats"]:
+        raise ConfigError("timing: min_repeats is over max_repeats; raise max_repeats")
+    for name, settings in config["datasets"].items():
+        check_dataset(name, settings)
+    require_known("suite", [config["suite"]], config["suites"])
+    for name, suite in config["suites"].items():
+        suite.setdefault("backends", list(config["backends"]))
+        require_known(f"suites.{name}.datasets", suite["datasets"], config["datasets"])
+        require_known(f"suites.{name}.backends", suite["backends"], config["backends"])
+    suite = config["suites"][config["suite"]]
+    for name in suite["datasets"]:
+        n = count_points(name, config["datasets"][name])
+        if n is not None and max(suite["n_neighbors"]) > n:
+            raise ConfigError(
+                f"suites.{config['suite']}.n_neighbors: K = {max(suite['n_neighbors'])} exceeds the {n} points of dataset {name!r}; "
+                "lower K or leave the dataset out"
+            )
+
+
+def require_known(place, names, known):
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{place}: unknown name {name!r}; {suggest(name, known)}known are {', '.join(known)}")
+
+
+def check_dataset(name, settings):
+    """Check that a dataset has the keys that its source needs and no others, and fill in their defaults."""
+    source = settings["source"]
+    if source == "file":
+        required, optional = ({"path"}, set()) if "path" in settings else ({"train", "test"}, set())
+    else:
+        required, optional = SOURCE_KEYS[source]
+    given = set(settings) - {"metric", "source", "title", "license"}
+    if missing := sorted(required - given):
+        hint = " (or path: an HDF5 file)" if source == "file" else ""
+        raise ConfigError(f"datasets.{name}: source {source!r} needs {', '.join(missing)}{hint}")
+    if surplus := sorted(given - required - optional):
+        raise ConfigError(
+            f"datasets.{name}: source {source!r} does not use {', '.join(surplus)}; it takes {', '.join(sorted(required | optional))}"
+        )
+    if "queries" in required | optional:
+        settings.setdefault("queries", DEFAULT_QUERIES)
+        settings.setdefault("seed", 0)
+    if source == "digits" and settings["queries"] >= DIGITS:
+        raise ConfigError(f"datasets.{name}.queries: {settings['queries']} leaves no points of {DIGITS}; lower it")
+    settings.setdefault("title", name)
+
+
+def own_files(settings):
+    """The files that a dataset is made from, if they are the user's own."""
+    return [settings[key] for key in ("path", "train", "test") if key in settings]
+
+
+def count_points(name, settings):
+    """Number of points of a dataset as far as it can be known before any job: None for a download.
+
+    Raises
+    ------
+    ConfigError
+        A file of one's own is missing or cannot be read.
+    """
+    source = settings["source"]
+    if source == "url":
+        return None
+    if source == "digits":
+        return DIGITS - settings["queries"]
+    if source != "file":
+        return settings["n"]
+    paths = own_files(settings)
+    for path in paths:
+        if not Path(path).is_file():
+            raise ConfigError(f"datasets.{name}: {path} is not a file; paths start in the folder that Snakemake runs in")
+    path = paths[0]
+    try:
+        if "path" in settings:
+            with h5py.File(path, "r") as file:
+                return len(file["train"])
+        return len(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        expected = "an HDF5 file with train and test" if "path" in settings else "a .npy file without pickles"
+        raise ConfigError(f"datasets.{name}: {path} is not {expected}: {error}") from error
+
+
+def cells(config):
+    """List the cells of the chosen suite, by dataset, backend, device and K in the order of the configuration.
+
+    Returns
+    -------
+    cells : list of Cell
+    """
+    suite = config["suites"][config["suite"]]
+    return [
+        Cell(dataset, backend, device, k)
+        for dataset in suite["datasets"]
+        for backend in suite["backends"]
+        for device in config["backends"][backend]["environments"]
+        for k in suite["n_neighbors"]
+    ]
+
+
+def used(config):
+    """The part of a configuration that the chosen suite uses; what is saved with its results."""
+    suite = config["suites"][config["suite"]]
+    return {
+        **{key: config[key] for key in ("suite", "deployment", "timing", "figures")},
+        "datasets": {name: config["datasets"][name] for name in suite["datasets"]},
+        "backends": {name: config["backends"][name] for name in suite["backends"]},
+        "suites": {config["suite"]: suite},
+    }

@@ -1,0 +1,61 @@
+"""Environment files: what they pin, and whether the running interpreter has it. Standard library only."""
+
+import importlib.metadata
+import re
+from pathlib import Path
+
+# These come with the builds that ask for them (CUDA builds of PyTorch and JAX); a CPU build asks for none.
+DEVICE_RUNTIME = ("nvidia-", "cuda-", "triton")
+
+
+def read_pins(path):
+    """Read an `envs/*.yaml`.
+
+    Parameters
+    ----------
+    path : path of a conda environment file as envs/lock.sh writes it
+
+    Returns
+    -------
+    python : str, the version range of the interpreter, such as ">=3.11,<3.15"
+    pins : dict, package name -> version
+
+    Raises
+    ------
+    ValueError
+        An entry is not a pinned PyPI package; only conda can install it.
+    """
+    python, pins = "", {}
+    for line in Path(path).read_text().split("dependencies:", 1)[1].splitlines():
+        entry = line.split("#")[0].strip().removeprefix("- ")
+        if pin := re.fullmatch(r"([A-Za-z0-9._-]+)==(\S+)", entry):
+            pins[pin[1]] = pin[2]
+        elif entry.startswith("python "):
+            python = entry.removeprefix("python ")
+        elif entry not in ("", "pip", "pip:"):
+            raise ValueError(
+                f"{path}: only conda can install {entry!r}; allowed here are python and name==version entries under pip:; "
+                "run snakemake with --software-deployment-method conda"
+            )
+    return python, pins
+
+
+def installed(names):
+    """Versions of the packages that the running interpreter has, without build labels such as +cpu."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def mismatches(pins):
+    """Say how the running interpreter differs from the pins: a list of words, empty when it is the environment."""
+    found = installed(pins)
+    return [
+        f"{name} {found.get(name, 'missing')} (pinned {version})"
+        for name, version in pins.items()
+        if found.get(name, "").split("+")[0] != version and not (name.startswith(DEVICE_RUNTIME) and name not in found)
+    ]

@@ -1,0 +1,43 @@
+"""Make the virtual environment that a conda environment file describes, with uv, from its python and pip entries."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from knnbench.environment import DEVICE_RUNTIME, read_pins
+from packaging.specifiers import SpecifierSet
+
+
+def uv(*arguments, **options):
+    return subprocess.run([sys.executable, "-m", "uv", *arguments], check=True, text=True, **options)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=Path, required=True, help="envs/NAME.yaml")
+    parser.add_argument("--prefix", type=Path, required=True, help="folder of the environment; made anew")
+    arguments = parser.parse_args()
+
+    python, pins = read_pins(arguments.spec)
+    this_python = ".".join(map(str, sys.version_info[:3]))
+    interpreter = sys.executable if this_python in SpecifierSet(python) else python
+    uv("venv", "--quiet", "--clear", "--python", interpreter, str(arguments.prefix))
+
+    lines = {name: f"{name}=={version}" for name, version in pins.items()}
+    constraints = arguments.prefix / "pins.txt"
+    constraints.write_text("\n".join(lines.values()))
+    # Bytecode now, or the first import of every cell would compile it.
+    into = ["--python", str(arguments.prefix), "--constraints", str(constraints), "--compile-bytecode"]
+    asked_for = [line for name, line in lines.items() if not name.startswith(DEVICE_RUNTIME)]
+    uv("pip", "install", *into, "--requirements", "-", input="\n".join(asked_for))
+    uv("pip", "check", "--python", str(arguments.prefix))
+
+    freeze = uv("pip", "freeze", "--python", str(arguments.prefix), stdout=subprocess.PIPE).stdout
+    if unpinned := [line for line in freeze.split() if line.split("+")[0] not in lines.values()]:
+        sys.exit(f"{arguments.spec}: its list is not complete, {', '.join(unpinned)} came too; run envs/lock.sh")
+    (arguments.prefix / "freeze.txt").write_text(freeze)
+
+
+if __name__ == "__main__":
+    main()
