@@ -68,8 +68,9 @@ def main(words):
     command = [sys.executable, "-X", "faulthandler", *sys.argv]
     print(shlex.join(command), flush=True)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    facts = machine.describe(arguments.device)
-    if arguments.device == "gpu" and not machine.gpu_count():
+    no_gpu = arguments.device == "gpu" and not machine.gpu_count()
+    facts = machine.describe(gpu=arguments.device == "gpu" and not no_gpu)
+    if no_gpu:
         outcome = isolation.Outcome({"status": "unavailable", "reason": "no NVIDIA GPU: the driver shows none here"})
     else:
         with isolation.machine_lock():

@@ -1,0 +1,75 @@
+"""How figures look: one colour per library, one marker per variant, and files that are the same for the same numbers."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+from knnbench.results import NOT_RUN
+
+# Okabe and Ito's palette: told apart by colour-blind readers, and in grey by their markers.
+COLOURS = {"keops": "#D55E00", "faiss": "#0072B2", "torch": "#CC79A7", "jax": "#009E73", "sklearn": "#B58900"}
+OTHER_COLOURS = ("#000000", "#56B4E9", "#7F7F7F")
+MARKERS = "osD^vP*X<>"
+
+plt.rcParams.update(
+    {
+        "font.size": 8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "#dddddd",
+        "grid.linewidth": 0.5,
+        "svg.hashsalt": "knnbench",  # the same ids in every run
+        "svg.fonttype": "none",
+        "pdf.fonttype": 42,
+    }
+)
+
+
+def styles(backends):
+    """Give every backend and device a look of its own.
+
+    Parameters
+    ----------
+    backends : dict, name -> entry of the configuration, in its order
+
+    Returns
+    -------
+    styles : dict, (backend, device) -> keyword arguments of Axes.plot
+        Solid lines are exact and dashed ones approximate; thick lines and large markers are GPUs.
+    """
+    modules = list(dict.fromkeys(entry["module"] for entry in backends.values()))
+    others = [module for module in modules if module not in COLOURS]
+    looks = {}
+    for module in modules:
+        family = [name for name, entry in backends.items() if entry["module"] == module]
+        colour = COLOURS.get(module) or OTHER_COLOURS[others.index(module) % len(OTHER_COLOURS)]
+        for position, name in enumerate(family):
+            for device in backends[name]["environments"]:
+                gpu = device == "gpu"
+                looks[name, device] = {
+                    "color": colour,
+                    "marker": MARKERS[position % len(MARKERS)],
+                    "linestyle": "-" if backends[name]["exact"] else (0, (4, 2)),
+                    "linewidth": 2.4 if gpu else 1.2,
+                    "markersize": 7 if gpu else 5,
+                }
+    return looks
+
+
+def hollow(rows):
+    """Which points are drawn hollow: answers of low recall."""
+    return rows["status"] == "low_recall"
+
+
+def stopped(rows):
+    """Rows of cells that have no time, by K."""
+    return rows[rows["status"].isin(NOT_RUN)]
+
+
+def save(figure, path, dpi):
+    """Write a figure without the date, so that the same numbers give the same bytes."""
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
+    figure.savefig(path, dpi=dpi, metadata=metadata)

@@ -25,8 +25,8 @@ def available_cpus():
     return len(os.sched_getaffinity(0))
 
 
-def describe(device):
-    """Describe the machine for a record: CPU, memory, kernel, and for `gpu` cells the GPU and its driver."""
+def describe(gpu):
+    """Describe the machine for a record: CPU, memory, kernel, and with `gpu` the GPU and its driver."""
     facts = {
         "node": platform.node(),
         "kernel": platform.release(),
@@ -35,7 +35,7 @@ def describe(device):
         "cpus": available_cpus(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     }
-    if device == "gpu":
+    if gpu:
         query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
         try:
             answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout

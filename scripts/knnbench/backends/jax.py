@@ -39,20 +39,24 @@ class Backend(Base):
     def fit(self, train):
         self.points = jax.device_put(train, self.jax_device).block_until_ready()
         yield "transfer"
-        self.centre, self.train, self.train_sq = None, self.points, None
-        if self.metric.expanded:
-            sample = self.points[:1000]
-            nearest = jnp.linalg.norm(sample - sample.mean(0), axis=1).argmin()
-            self.centre = jnp.zeros_like(sample[0]) if self.metric.normalised else sample[nearest]
-            self.train = self.points - self.centre
-            self.train_sq = (self.train**2).sum(1).block_until_ready()
+        self.prepared = jax.block_until_ready(jax.jit(self.prepare)(self.points))
         yield "train"
 
     def to_query_device(self, queries):
         return jax.device_put(queries, self.jax_device)
 
-    def find(self, queries, points, centre, train, train_sq, k):
+    def prepare(self, points):
+        """What the expanded formula wants besides the points: a centre, the centred points and their squared norms."""
+        if not self.metric.expanded:
+            return None
+        sample = points[:1000]
+        nearest = jnp.linalg.norm(sample - sample.mean(0), axis=1).argmin()
+        centre = jnp.zeros_like(sample[0]) if self.metric.normalised else sample[nearest]
+        return centre, points - centre, ((points - centre) ** 2).sum(1)
+
+    def find(self, queries, points, prepared, k):
         if self.metric.expanded:
+            centre, train, train_sq = prepared
             centred = queries - centre
             keys = self.metric.expanded(
                 jnp.matmul(centred, train.T, precision="highest"),
@@ -73,7 +77,7 @@ class Backend(Base):
             # A shorter last batch would compile again: it starts earlier instead, and its first rows are dropped.
             first = min(start, q - step)
             batch = jax.lax.dynamic_slice_in_dim(queries, first, step)
-            answers.append(self.nearest(batch, self.points, self.centre, self.train, self.train_sq, k=k)[start - first :])
+            answers.append(self.nearest(batch, self.points, self.prepared, k=k)[start - first :])
         self.answer = answers[0] if len(answers) == 1 else jnp.concatenate(answers)
         return self.answer
 
