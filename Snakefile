@@ -22,9 +22,10 @@ rule all:
         f"results/{SUITE}/timings.csv",
         f"results/{SUITE}/samples.csv",
         f"results/{SUITE}/summary.txt",
-        figures(),
+        FIGURES,
     localrule: True
 
 
 onsuccess:
-    print(Path(f"results/{SUITE}/summary.txt").read_text())
+    summary = Path(f"results/{SUITE}/summary.txt")
+    print(summary.read_text() if summary.exists() else "")

@@ -19,9 +19,7 @@ from knnbench.config import ConfigError, cells, own_files, resolve, used
 try:
     resolve(
         config,
-        yaml.safe_load(
-            Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text()
-        ),
+        yaml.safe_load(Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text()),
     )
 except ConfigError as error:
     raise WorkflowError(f"Configuration: {error}")
@@ -29,10 +27,13 @@ except ConfigError as error:
 SUITE = config["suite"]
 CELLS = cells(config)
 ROUNDS = range(config["timing"]["rounds"])
+FIGURES = [
+    f"results/{SUITE}/figures/{dataset}.{suffix}"
+    for dataset in config["suites"][SUITE]["datasets"]
+    for suffix in config["figures"]["formats"]
+]
 GPU = machine.gpu_count() > 0 if config["gpu"] == "auto" else config["gpu"]
-CONDA = any(
-    str(method) == "conda" for method in workflow.deployment_settings.deployment_method
-)
+CONDA = any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method)
 
 # A cell takes the whole machine and everything else a hundredth: nothing runs beside a cell at any --cores. On a cluster
 # the limit is each node's own affair. (measure_cell also takes a lock, against whoever else is on the machine.)
@@ -41,6 +42,38 @@ workflow.register_resource("machine", 100)
 
 resource_scopes:
     machine="local",
+
+
+# A Snakemake that was killed cannot remove its lock, and the next one would refuse to run. We note who runs, and drop the
+# lock of a run on this machine whose process is gone; a lock that is younger than the note is somebody else's.
+RUNNING = Path(".snakemake/running.json")
+
+
+def drop_stale_lock():
+    locks = list(Path(".snakemake/locks").glob("*.lock"))
+    if not locks or not RUNNING.exists():
+        return
+    run = json.loads(RUNNING.read_text())
+    gone = run["boot"] == machine.boot_id() and machine.process_start(run["pid"]) != run["start"]
+    if gone and max(lock.stat().st_mtime for lock in locks) <= RUNNING.stat().st_mtime:
+        for lock in locks:
+            lock.unlink(missing_ok=True)
+        logger.warning(
+            "The last run here was killed; its lock is removed and what it completed is kept."
+        )
+
+
+if workflow.is_main_process:
+    drop_stale_lock()
+
+
+onstart:
+    run = {
+        "pid": os.getpid(),
+        "start": machine.process_start(os.getpid()),
+        "boot": machine.boot_id(),
+    }
+    RUNNING.write_text(json.dumps(run))
 
 
 wildcard_constraints:
@@ -56,17 +89,95 @@ def code(*names):
     return [SCRIPTS / name for name in names]
 
 
+# By a variable: where Snakemake's own interpreter lies must not be a reason to make everything again.
+os.environ["KNNBENCH_PYTHON"] = sys.executable
+
+
+envvars:
+    "KNNBENCH_PYTHON",
+
+
 def python(env):
-    """The interpreter of an environment."""
+    """The interpreter of an environment, for the shell."""
     if CONDA:
         return "python"
-    if config["deployment"] == "none" or env == "pipeline":
+    if env == "pipeline":
+        return '"$KNNBENCH_PYTHON"'
+    if config["deployment"] == "none":
         return sys.executable
     return f"resources/environments/{env}/bin/python"
 
 
 def environment(env):
     """What a job waits for to have an environment: nothing, if conda or the user provides it."""
-    if CONDA or config["deployment"] == "none":
+    if CONDA or config["deployment"] == "none" or env == "pipeline":
         return []
     return f"resources/environments/{env}/freeze.txt"
+
+
+# Downloaded files by name, with their address and the digest that the configuration demands, if any.
+DOWNLOADS = {
+    Path(settings["url"]).name: settings
+    for settings in config["datasets"].values()
+    if "url" in settings
+}
+
+
+def dataset_files(wildcards):
+    """What a dataset is made from: a download, the user's files, or nothing if it is drawn."""
+    settings = config["datasets"][wildcards.dataset]
+    if "url" in settings:
+        return [f"resources/downloads/{Path(settings['url']).name}"]
+    return own_files(settings)
+
+
+# What a worker imports besides its backend: an edit can change the numbers.
+HARNESS = ["measure_cell.py"] + [
+    f"knnbench/{name}.py"
+    for name in (
+        "isolation",
+        "record",
+        "machine",
+        "cell",
+        "clock",
+        "recall",
+        "datasets",
+        "metrics",
+        "environment",
+        "backends/base",
+    )
+]
+
+
+def cell_environment(wildcards):
+    """Name of the environment of a cell; the pipeline's own where there is no GPU and the cell can only say so."""
+    if wildcards.device == "gpu" and not GPU:
+        return "pipeline"
+    return config["backends"][wildcards.backend]["environments"][wildcards.device]
+
+
+def cell_code(wildcards):
+    backend = config["backends"][wildcards.backend]
+    return code(*HARNESS, f"knnbench/backends/{backend['module']}.py")
+
+
+def cell_flags(wildcards):
+    """What changes a cell's numbers, as flags of the script: a change of a value measures again."""
+    backend = config["backends"][wildcards.backend]
+    timing = {
+        key: value
+        for key, value in config["timing"].items()
+        if key not in ("rounds", "threads", "memory_gb")
+    }
+    flags = {
+        "--module": backend["module"],
+        "--parameters": json.dumps(backend["parameters"], sort_keys=True),
+        "--timing": json.dumps(timing, sort_keys=True),
+        "--threads": config["timing"]["threads"],
+        "--memory-gb": config["timing"]["memory_gb"],
+    }
+    words = [str(word) for flag in flags.items() for word in flag]
+    env = cell_environment(wildcards)
+    if environment(env):
+        words += ["--prefix", f"resources/environments/{env}"]
+    return words + ["--unpinned"] * (config["deployment"] == "none" and not CONDA)

@@ -6,22 +6,6 @@ A file that several datasets share is downloaded once. The digests of downloads 
 """
 
 
-def downloads():
-    """Downloaded files by name: their address and the digest that config.yaml demands, if any."""
-    return {
-        Path(settings["url"]).name: settings
-        for settings in config["datasets"].values()
-        if "url" in settings
-    }
-
-
-def dataset_files(wildcards):
-    settings = config["datasets"][wildcards.dataset]
-    if "url" in settings:
-        return [f"resources/downloads/{Path(settings['url']).name}"]
-    return own_files(settings)
-
-
 rule download_dataset:
     input:
         code=code("download_dataset.py", "knnbench/download.py"),
@@ -36,8 +20,8 @@ rule download_dataset:
         machine=1,
     params:
         python=python("pipeline"),
-        url=lambda wildcards: downloads()[wildcards.file]["url"],
-        sha256=lambda wildcards: downloads()[wildcards.file].get("sha256", ""),
+        url=lambda wildcards: DOWNLOADS[wildcards.file]["url"],
+        sha256=lambda wildcards: DOWNLOADS[wildcards.file].get("sha256", ""),
         lock=ROOT / "downloads.sha256",
     message:
         "Download {wildcards.file}"
@@ -66,9 +50,7 @@ rule make_dataset:
         machine=1,
     params:
         python=python("pipeline"),
-        settings=lambda wildcards: json.dumps(
-            config["datasets"][wildcards.dataset], sort_keys=True
-        ),
+        settings=lambda wildcards: json.dumps(config["datasets"][wildcards.dataset], sort_keys=True),
     message:
         "Make dataset {wildcards.dataset} and its exact neighbours"
     shell:

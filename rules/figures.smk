@@ -5,15 +5,6 @@ Makes  results/{suite}/figures/{dataset}.{png,svg,pdf}: queries per second again
 """
 
 
-def figures():
-    """Paths of the suite's figures."""
-    return [
-        f"results/{SUITE}/figures/{dataset}.{suffix}"
-        for dataset in config["suites"][SUITE]["datasets"]
-        for suffix in config["figures"]["formats"]
-    ]
-
-
 rule plot_speed:
     input:
         config="results/{suite}/config.yaml",

@@ -26,14 +26,9 @@ rule save_config:
 rule gather_timings:
     input:
         config="results/{suite}/config.yaml",
-        records=[
-            f"results/cells/{cell.record(number)}"
-            for cell in CELLS
-            for number in ROUNDS
-        ],
+        records=[f"results/cells/{cell.record(number)}" for cell in CELLS for number in ROUNDS],
         datasets=[
-            f"resources/datasets/{dataset}.hdf5"
-            for dataset in config["suites"][SUITE]["datasets"]
+            f"resources/datasets/{dataset}.hdf5" for dataset in config["suites"][SUITE]["datasets"]
         ],
         schema=ROOT / "rules/schemas/timings.schema.yaml",
         code=code(

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import h5py
 import jsonschema
+import pandas as pd
 import yaml
+
 from knnbench.config import cells
-from knnbench.results import frame, residencies, row, sample_rows, summarise
+from knnbench.results import residencies, row, sample_rows, summarise
 
 
 def main():
@@ -39,12 +41,12 @@ def main():
         if error := jsonschema.exceptions.best_match(validator.iter_errors(each)):
             where = f"{each['dataset']}/{each['backend']}-{each['device']}, K = {each['n_neighbors']}"
             raise SystemExit(f"{where}: {'.'.join(map(str, error.absolute_path))}: {error.message}; see {arguments.schema}")
-    timings = frame(rows)
-    timings.to_csv(arguments.timings, index=False)
-    frame(samples).to_csv(arguments.samples, index=False)
+    # dtype object: whole numbers stay whole where some are missing
+    pd.DataFrame(rows, dtype=object).to_csv(arguments.timings, index=False)
+    pd.DataFrame(samples).to_csv(arguments.samples, index=False)
     figures = arguments.timings.parent / "figures"
     paths = "\n".join([str(arguments.timings), *(str(figures / f"{name}.*") for name in datasets)])
-    arguments.summary.write_text(f"{summarise(timings)}\n{paths}\n")
+    arguments.summary.write_text(f"{summarise(pd.read_csv(arguments.timings))}\n{paths}\n")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from knnbench.environment import DEVICE_RUNTIME, read_pins
 from packaging.specifiers import SpecifierSet
+
+from knnbench.environment import DEVICE_RUNTIME, read_pins
 
 
 def uv(*arguments, **options):

@@ -26,8 +26,9 @@ def parse_arguments(words):
     parser.add_argument("--memory-gb", type=float, required=True, help="0: nine tenths of what is available now")
     parser.add_argument("--timing", type=json.loads, required=True, help="the timing section, a JSON object")
     parser.add_argument("--spec", type=Path, required=True, help="envs/NAME.yaml of this environment")
+    parser.add_argument("--unpinned", action="store_true", help="accept other versions than the spec's")
     parser.add_argument("--prefix", type=Path, help="where this environment must be; unchecked if absent")
-    parser.add_argument("--worker", nargs=2, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=3, type=int, help=argparse.SUPPRESS)
     return parser.parse_args(words)
 
 
@@ -50,6 +51,7 @@ def work(arguments, threads):
             threads=threads,
             timing=cell.Timing(**arguments.timing),
             spec=arguments.spec,
+            pinned=not arguments.unpinned,
             prefix=arguments.prefix,
         ),
         reporter,

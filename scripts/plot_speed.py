@@ -1,14 +1,26 @@
 """Draw queries per second against K for one dataset, with the fit times below."""
 
 import argparse
+import re
 import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import yaml
+
 from knnbench.figures import hollow, save, stopped, styles
 from knnbench.results import name_of
+
+KEY = (
+    "Solid: exact; dashed: approximate. Thin: CPU; thick: GPU. Hollow: low recall. "
+    "Bars: 95% interval of the median. ×: stopped there."
+)
+
+
+def mathematical(title):
+    """Set powers in a title, such as R^D, as mathematics."""
+    return re.sub(r"(\S+\^(\{[^}]*\}|\w))", r"$\1$", title)
 
 
 def draw_curve(axes, rows, look):
@@ -59,16 +71,12 @@ def draw(timings, looks):
             first = rows.iloc[0]
             missing.setdefault(f"{first['status']}: {first['reason']}", []).append(name_of(first))
     curves = dict(sorted(curves.items(), key=lambda item: -item[1]["queries_per_s"].max()))
-    notes = [
-        textwrap.fill(f"{reason}: {', '.join(names)}", 130, subsequent_indent="    ") for reason, names in missing.items()
-    ]
-    note = "\n".join(["Not measured:" if notes else "", *notes])
+    notes = [textwrap.fill(f"{reason}: {', '.join(names)}", 130, subsequent_indent="    ") for reason, names in missing.items()]
+    note = "\n".join([KEY, *["Not measured:"] * bool(notes), *notes])
     row_inches, note_inches = 0.17, 0.135 * (note.count("\n") + 1)
     bottom_inches = row_inches * max(1, len(curves)) + 0.5
     height = 4.2 + bottom_inches + note_inches
-    figure, (top, bottom) = plt.subplots(
-        2, figsize=(7.5, height), height_ratios=[3.6, bottom_inches], layout="constrained"
-    )
+    figure, (top, bottom) = plt.subplots(2, figsize=(7.5, height), height_ratios=[3.6, bottom_inches], layout="constrained")
     figure.get_layout_engine().set(rect=(0, note_inches / height, 1, 1 - note_inches / height))
 
     for key, rows in curves.items():
@@ -77,9 +85,10 @@ def draw(timings, looks):
     top.set(xscale="log", yscale="log", xlabel="Number of neighbours K", ylabel="Queries per second")
     ks = sorted(timings["n_neighbors"].unique())
     top.set_xticks(ks, labels=[str(k) for k in ks])
-    top.minorticks_off()
+    top.xaxis.minorticks_off()
+    title = mathematical(first["title"])
     top.set_title(
-        f"{first['title']}: {first['queries']:,} queries, {first['n']:,} points, d = {first['d']:,}, {first['metric']}\n"
+        f"{title}: {first['queries']:,} queries, {first['n']:,} points, d = {first['d']:,}, {first['metric']}\n"
         f"{first['cpu']}, {first['cpus']} CPUs" + "".join(f"; {gpu}" for gpu in timings["gpu"].dropna().unique()),
         loc="left",
         fontsize=9,

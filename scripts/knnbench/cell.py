@@ -41,6 +41,7 @@ class Cell:
     threads: int
     timing: Timing
     spec: Path
+    pinned: bool
     prefix: Path | None
 
 
@@ -93,7 +94,9 @@ def _measure(cell, reporter):
         dataset={"metric": dataset.metric.name, "n": n, "d": d, "queries": q, "sha256": dataset.sha256},
     )
     if k > dataset.neighbors.shape[1]:
-        raise NotMeasured("unsupported", f"K = {k}, but the exact neighbours of this dataset end at {dataset.neighbors.shape[1]}")
+        raise NotMeasured(
+            "unsupported", f"K = {k}, but the exact neighbours of this dataset end at {dataset.neighbors.shape[1]}"
+        )
     start = time.perf_counter_ns()
     try:
         backend = module.Backend(dataset.metric, cell.device, cell.threads, **cell.parameters)
@@ -158,9 +161,7 @@ def _measure(cell, reporter):
 
 def check_environment(cell):
     """Refuse to time an environment other than the one that was meant: activation can fail silently."""
-    if cell.prefix is None:
-        return
-    if Path(sys.prefix).resolve() != cell.prefix.resolve():
+    if cell.prefix and Path(sys.prefix).resolve() != cell.prefix.resolve():
         raise RuntimeError(f"running in {sys.prefix}, meant for {cell.prefix}")
-    if wrong := mismatches(read_pins(cell.spec)[1]):
-        raise RuntimeError(f"the environment is not what {cell.spec} pins: {', '.join(wrong)}; delete {cell.prefix}")
+    if cell.pinned and (wrong := mismatches(read_pins(cell.spec)[1])):
+        raise RuntimeError(f"{sys.prefix} is not what {cell.spec} pins: {', '.join(wrong)}; delete it to have it made again")

@@ -96,11 +96,12 @@ def resolve(config, schema):
         require_known(f"suites.{name}.datasets", suite["datasets"], config["datasets"])
         require_known(f"suites.{name}.backends", suite["backends"], config["backends"])
     suite = config["suites"][config["suite"]]
+    largest = max(suite["n_neighbors"])
     for name in suite["datasets"]:
         n = count_points(name, config["datasets"][name])
-        if n is not None and max(suite["n_neighbors"]) > n:
+        if n is not None and largest > n:
             raise ConfigError(
-                f"suites.{config['suite']}.n_neighbors: K = {max(suite['n_neighbors'])} exceeds the {n} points of dataset {name!r}; "
+                f"suites.{config['suite']}.n_neighbors: K = {largest} exceeds the {n} points of dataset {name!r}; "
                 "lower K or leave the dataset out"
             )
 
@@ -123,9 +124,8 @@ def check_dataset(name, settings):
         hint = " (or path: an HDF5 file)" if source == "file" else ""
         raise ConfigError(f"datasets.{name}: source {source!r} needs {', '.join(missing)}{hint}")
     if surplus := sorted(given - required - optional):
-        raise ConfigError(
-            f"datasets.{name}: source {source!r} does not use {', '.join(surplus)}; it takes {', '.join(sorted(required | optional))}"
-        )
+        allowed = ", ".join(sorted(required | optional))
+        raise ConfigError(f"datasets.{name}: source {source!r} does not use {', '.join(surplus)}; it takes {allowed}")
     if "queries" in required | optional:
         settings.setdefault("queries", DEFAULT_QUERIES)
         settings.setdefault("seed", 0)

@@ -1,4 +1,4 @@
-"""Download a file once, completely and verifiably: resumable, retried, checked, then moved into place. Standard library only."""
+"""Download a file once: resumable, retried, checked, then moved into place. Standard library only."""
 
 import hashlib
 import http.client

@@ -2,7 +2,8 @@
 
 The worker and its supervisor share two anonymous files: a log of events, one JSON object per line, which survives any death
 of the worker, and a deadline, which the worker moves and the supervisor enforces. The supervisor sleeps until the deadline
-that it last read, so that it takes no CPU from what is timed. Standard library only. Linux.
+that it last read, or until the worker wakes it at the beginning of a stage: it takes no CPU from what is timed.
+Standard library only. Linux.
 """
 
 import contextlib
@@ -31,19 +32,21 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 class Reporter:
     """The worker's end: which stage it is in, for how long it may last, and what it found."""
 
-    def __init__(self, events, deadline):
-        os.set_inheritable(events, False)
-        os.set_inheritable(deadline, False)
+    def __init__(self, events, deadline, bell):
+        for descriptor in (events, deadline, bell):
+            os.set_inheritable(descriptor, False)
         self.events = events
+        self.bell = bell
         self.deadline = mmap.mmap(deadline, 8)
 
     def enter(self, stage, limit_s):
         """Begin a stage; a supervisor kills the worker `limit_s` seconds from now unless another call comes first."""
         self.add(stage=stage)
         self.allow(limit_s)
+        os.eventfd_write(self.bell, 1)
 
     def allow(self, limit_s):
-        """Give the current stage `limit_s` seconds from now; cheap enough for every timed repeat."""
+        """Give the current stage `limit_s` seconds from now; wakes nobody, so the deadline may only move away."""
         self.deadline[:] = struct.pack("d", time.monotonic() + limit_s)
 
     def add(self, **found):
@@ -119,7 +122,7 @@ def supervise(command, threads, start_limit_s=600):
     Parameters
     ----------
     command : list of str
-        The two descriptors of the shared files are appended: events, deadline.
+        The descriptors that `Reporter` takes are appended.
     threads : int, for the thread pools of every library
     start_limit_s : float, until the worker's first `Reporter.enter`
 
@@ -129,25 +132,28 @@ def supervise(command, threads, start_limit_s=600):
     """
     outcome = Outcome()
     kills = oom_kills()
-    events, deadline = os.memfd_create("events"), os.memfd_create("deadline")
+    events, deadline, bell = os.memfd_create("events"), os.memfd_create("deadline"), os.eventfd(0)
     os.write(deadline, struct.pack("d", time.monotonic() + start_limit_s))
     with tempfile.TemporaryDirectory(prefix="knnbench-") as scratch, mmap.mmap(deadline, 8) as limit:
         worker = subprocess.Popen(
-            [*command, str(events), str(deadline)],
+            [*command, str(events), str(deadline), str(bell)],
             env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"TMPDIR": scratch},
-            pass_fds=(events, deadline),
+            pass_fds=(events, deadline, bell),
             start_new_session=True,
             stdin=subprocess.DEVNULL,
         )
-        ended = select.poll()
         pidfd = os.pidfd_open(worker.pid)
-        ended.register(pidfd, select.POLLIN)
+        waiting = select.poll()
+        waiting.register(pidfd, select.POLLIN)
+        waiting.register(bell, select.POLLIN)
         try:
-            while (left := struct.unpack("d", limit[:])[0] - time.monotonic()) > 0:
-                if ended.poll(left * 1000 + 1):
-                    break
-            else:
-                outcome.timed_out = not ended.poll(0)
+            ready = []
+            while (pidfd, select.POLLIN) not in ready and not outcome.timed_out:
+                left = struct.unpack("d", limit[:])[0] - time.monotonic()
+                ready = waiting.poll(max(0, left) * 1000)
+                if ready == [(bell, select.POLLIN)]:
+                    os.eventfd_read(bell)
+                outcome.timed_out = left <= 0 and not ready
         finally:
             # Its children too; a session of its own keeps it out of reach of the terminal's Ctrl-C.
             with contextlib.suppress(ProcessLookupError):
@@ -167,6 +173,7 @@ def supervise(command, threads, start_limit_s=600):
             if line.endswith(b"\n"):  # a worker may die in the middle of a line
                 merge(outcome.found, json.loads(line))
     os.close(deadline)
+    os.close(bell)
     return outcome
 
 

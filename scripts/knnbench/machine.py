@@ -84,3 +84,16 @@ def reset_peak_memory():
 def load():
     """Runnable processes averaged over the last minute."""
     return round(os.getloadavg()[0], 2)
+
+
+def boot_id():
+    """Identifies this machine since it was started (proc(5), random/boot_id)."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def process_start(pid):
+    """When a process started, in clock ticks since boot, or None if there is no such process (proc(5), stat)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return None

@@ -3,8 +3,6 @@
 import json
 import statistics
 
-import pandas as pd
-
 from knnbench.clock import median_interval
 
 PHASES = ("import", "load", "transfer", "train", "add", "first_query")
@@ -44,9 +42,7 @@ def row(config, cell, dataset, records, residency):
     samples = [ns / 1e9 for record in records for ns in record.get("query_ns", {}).get(residency, [])]
     complete = samples and worst["status"] in ("ok", "low_recall")
     low, high = median_interval(samples) if complete else (None, None)
-    phases = {
-        phase: median_of_known([record.get("phases_ns", {}).get(phase) for record in records]) for phase in PHASES
-    }
+    phases = {phase: median_of_known([record.get("phases_ns", {}).get(phase) for record in records]) for phase in PHASES}
     fitted = phases["first_query"] is not None or worst.get("stage") in ("first_query", "query", "score")
     seconds = {f"{phase}_s": None if ns is None else ns / 1e9 for phase, ns in phases.items()}
     machine = worst["machine"]
@@ -152,8 +148,3 @@ def summarise(timings):
         who = ", ".join(dict.fromkeys(f"{row['backend']}-{row['device']}" for row in rows.to_dict("records")))
         lines.append(f"  {status}, {len(rows)} rows: {reason}: {who}")
     return "\n".join(lines) + "\n"
-
-
-def frame(rows):
-    """A table whose whole numbers stay whole where some are missing."""
-    return pd.DataFrame(rows).convert_dtypes(convert_string=False, convert_boolean=False, convert_floating=False)

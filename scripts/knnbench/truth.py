@@ -3,6 +3,7 @@
 No backend under test takes part. The kernel is compiled from the metric's own definition.
 """
 
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -85,7 +86,7 @@ def exact_neighbors(metric, train, test, k=K_MAX):
     ids = np.full((len(test), k), -1, dtype=np.int64)
     workers = len(os.sched_getaffinity(0))
     bounds = np.linspace(0, len(test), workers + 1, dtype=int)
-    shares = [slice(start, stop) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    shares = [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
     with ThreadPoolExecutor(workers) as pool:
         for first in range(0, len(train), TRAIN_BLOCK):
             columns = np.ascontiguousarray(train[first : first + TRAIN_BLOCK].T, dtype=np.float64)

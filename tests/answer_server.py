@@ -1,0 +1,41 @@
+"""Answer neighbour queries with one environment's backends; the tests' end of it is conftest.Server.
+
+Runs in a backend's environment, which has NumPy and h5py but no pytest. Usage: answer_server.py SOCKET_DESCRIPTOR
+"""
+
+import importlib
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+from knnbench.metrics import METRICS
+
+
+def answer(module, metric, parameters, train, queries, k):
+    """Do what a cell does, without the clock: ids of shape (q, k), or the words of why not."""
+    Backend = importlib.import_module(f"knnbench.backends.{module}").Backend
+    backend = Backend(METRICS[metric], "cpu", 1, **parameters)
+    if reason := backend.unsupported(k, *train.shape):
+        return reason
+    for _phase in backend.fit(train):
+        backend.synchronize()
+    return backend.to_host(backend.query(backend.to_query_device(queries), k))
+
+
+def main():
+    connection = Connection(int(sys.argv[1]))
+    while True:
+        try:
+            question = connection.recv()
+        except EOFError:
+            return
+        try:
+            connection.send(answer(**question))
+        except Exception as error:
+            connection.send(error if type(error).__module__ == "builtins" else RuntimeError(repr(error)))
+
+
+if __name__ == "__main__":
+    main()

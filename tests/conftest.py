@@ -1,0 +1,84 @@
+"""What the tests share: the backends of config.yaml, a server in each of their environments, and copies of the project."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+CPU_BACKENDS = {name: entry for name, entry in CONFIG["backends"].items() if "cpu" in entry["environments"]}
+
+
+def snakemake(*arguments, cwd=ROOT, check=True):
+    """Run Snakemake as a user would, at the environments' expense only once."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert not check or done.returncode == 0, done.stdout[-5000:]
+    return done
+
+
+@pytest.fixture(scope="session")
+def environments():
+    """Folder with the environments of all CPU backends, made by the workflow's own rule."""
+    names = sorted({entry["environments"]["cpu"] for entry in CPU_BACKENDS.values()})
+    snakemake(*(f"resources/environments/{name}/freeze.txt" for name in names))
+    return ROOT / "resources/environments"
+
+
+class Server:
+    """One environment's answer_server.py."""
+
+    def __init__(self, python):
+        ours, theirs = socket.socketpair()
+        command = [python, Path(__file__).with_name("answer_server.py"), str(theirs.fileno())]
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL)
+        theirs.close()
+        self.connection = Connection(ours.detach())
+
+    def ask(self, **question):
+        self.connection.send(question)
+        answer = self.connection.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self):
+        self.connection.close()
+        self.process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def server(environments):
+    """Function from the name of an environment to its server."""
+    servers = {}
+
+    def get(environment):
+        if environment not in servers:
+            servers[environment] = Server(environments / environment / "bin/python")
+        return servers[environment]
+
+    yield get
+    for each in servers.values():
+        each.close()
+
+
+@pytest.fixture
+def project(tmp_path, environments):
+    """A copy of the project that a test may change, sharing the environments."""
+    copy = tmp_path / "knnbench"
+    tracked = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    for name in tracked:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name)
+    (copy / "resources").mkdir()
+    os.symlink(environments, copy / "resources/environments")
+    return copy

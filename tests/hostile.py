@@ -1,0 +1,77 @@
+"""Backends that misbehave, for test_cells.py, which copies this file to where backends live."""
+
+import ctypes
+import os
+import signal
+import time
+
+import numpy as np
+
+from knnbench.backends.base import Backend as Base
+
+
+class Backend(Base):
+    """Brute force that does `what` at the stage `when`."""
+
+    packages = ("numpy",)
+
+    def __init__(self, metric, device, threads, what="", when="query"):
+        super().__init__(metric, device, threads)
+        self.what, self.when = what, when
+
+    def misbehave(self, stage):
+        if stage != self.when:
+            return
+        match self.what:
+            case "segfault":
+                ctypes.string_at(0)
+            case "abort":
+                os.abort()
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "exit":
+                os._exit(3)
+            case "sys.exit":
+                raise SystemExit(0)
+            case "sleep in C":
+                ctypes.PyDLL(None).sleep(60)  # holds the interpreter's lock, as a C++ call may
+            case "ignore signals":
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                time.sleep(60)
+            case "fork":
+                if os.fork() == 0:
+                    time.sleep(60)
+                os._exit(4)
+            case "memory":
+                self.hoard = [np.ones(2**27) for _ in range(64)]
+            case "torch memory":
+                raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 40 GB")
+            case "exception":
+                raise ValueError("not today")
+            case "print":
+                print("x" * 100_000, flush=True)
+            case "threads":
+                return
+
+    def threads_used(self):
+        return self.threads + 1 if self.what == "threads" else self.threads
+
+    def unsupported(self, k, n, d):
+        return "only on Sundays" if self.what == "unsupported" else None
+
+    def fit(self, train):
+        self.misbehave("fit")
+        self.train = train
+        yield "train"
+
+    def query(self, queries, k):
+        self.misbehave("query")
+        ids = np.argsort(((queries[:, None] - self.train) ** 2).sum(-1), axis=1)[:, :k]
+        match self.what:
+            case "pad":
+                ids[:, 1:] = -1
+            case "repeat":
+                ids[:] = ids[:, :1]
+            case "shape":
+                ids = ids[:, 0]
+        return ids

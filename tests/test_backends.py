@@ -1,0 +1,133 @@
+"""The contract: every backend agrees with the float64 truth, on every metric that it supports.
+
+An exact backend may confuse two points only if float32 cannot tell their distances apart; an approximate one must return
+valid answers and find a point that is itself.
+"""
+
+import numpy as np
+import pytest
+from conftest import CONFIG, CPU_BACKENDS
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from knnbench.datasets import check_points
+from knnbench.metrics import METRICS
+from knnbench.recall import exact_distances
+from knnbench.truth import exact_neighbors
+
+EXACT = [name for name, entry in CPU_BACKENDS.items() if entry["exact"]]
+APPROXIMATE = [name for name, entry in CPU_BACKENDS.items() if not entry["exact"]]
+EPSILON = np.finfo(np.float32).eps
+N, D, Q, K = 40, 4, 7, 5  # few shapes: KeOps and JAX compile for each
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def ask(server, backend, metric, train, queries, k):
+    entry = CONFIG["backends"][backend]
+    parameters = dict(entry.get("parameters", {}))
+    if "IVF" in parameters.get("index", ""):
+        parameters["index"] = "IVF2,Flat"
+    ids = server(entry["environments"]["cpu"]).ask(
+        module=entry["module"], metric=metric, parameters=parameters, train=train, queries=queries, k=k
+    )
+    if isinstance(ids, str):
+        pytest.skip(ids)
+    return ids
+
+
+def check_exact(server, backend, metric, train, queries, k):
+    """Compare the distances of an answer with the true ones, up to what float32 can resolve."""
+    m = METRICS[metric]
+    train, queries = check_points(train, m, "train"), check_points(queries, m, "queries")
+    ids = ask(server, backend, metric, train, queries, k)
+    assert ids.shape == (len(queries), k)
+    assert ids.min() >= 0 and ids.max() < len(train)
+    assert all(len(set(row)) == k for row in ids.tolist())
+    _, truth = exact_neighbors(m, train, queries, k)
+    found = np.sort(exact_distances(m, train, queries, ids), axis=1)
+    # Rounding of a squared distance that is expanded around a centre: (d + 4) u (|x| + |y|)², as for a dot product
+    # (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); direct sums are far inside it.
+    centre = 0 if m.normalised else train[:1].astype(np.float64)
+    reach = max(np.linalg.norm(train - centre, axis=1).max(), np.linalg.norm(queries - centre, axis=1).max())
+    noise = (train.shape[1] + 4) * EPSILON * (2 * reach) ** 2
+    if m.positive_first:
+        noise /= train[:, 0].min() * queries[:, 0].min()
+    if metric == "euclidean":
+        assert (found**2 <= truth**2 + noise).all()
+    elif metric == "manhattan":
+        assert (found <= truth * (1 + (train.shape[1] + 4) * EPSILON)).all()
+    else:
+        assert (found <= truth + noise).all()
+
+
+def sample(seed, n=N, d=D):
+    return np.random.default_rng(seed).uniform(0.5, 1.5, (n, d))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("backend", EXACT)
+class TestExact:
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        seed=st.integers(0, 2**32 - 1),
+        grid=st.sampled_from([0.0, 0.25]),
+        copies=st.integers(0, N // 2),
+        scale=st.sampled_from([1e-3, 1.0, 1e4]),
+    )
+    def test_random_points_with_ties_and_duplicates(self, server, backend, metric, seed, grid, copies, scale):
+        train, queries = sample(seed), sample(seed + 1, Q)
+        if grid:
+            train, queries = np.ceil(train / grid) * grid, np.ceil(queries / grid) * grid
+        train[:copies] = train[N - copies :]
+        check_exact(server, backend, metric, train * scale, queries * scale, K)
+
+    def test_all_points_are_neighbours(self, server, backend, metric):
+        check_exact(server, backend, metric, sample(2, K), sample(3, Q), K)
+
+    def test_one_dimension(self, server, backend, metric):
+        check_exact(server, backend, metric, sample(4, d=1), sample(5, Q, d=1), K)
+
+    def test_one_query(self, server, backend, metric):
+        check_exact(server, backend, metric, sample(6), sample(7, 1), K)
+
+    def test_far_from_the_origin(self, server, backend, metric):
+        offset = np.full(D, 1000.0)
+        if metric == "hyperbolic":
+            offset[0] = 0  # the half-space is invariant under shifts along its boundary
+        check_exact(server, backend, metric, sample(8) + offset, sample(9, Q) + offset, K)
+
+    def test_integers_keep_every_digit(self, server, backend, metric):
+        """Pixels: squares and sums of integers are exact in float32, so not even a near tie may be confused."""
+        if metric in ("angular", "hyperbolic"):
+            pytest.skip("divides")
+        generator = np.random.default_rng(10)
+        train = generator.integers(0, 256, (N, D)).astype(np.float32)
+        queries = generator.integers(0, 256, (Q, D)).astype(np.float32)
+        ids = ask(server, backend, metric, train, queries, K)
+        _, truth = exact_neighbors(METRICS[metric], train, queries, K)
+        assert np.array_equal(exact_distances(METRICS[metric], train, queries, ids), truth)
+
+    @pytest.mark.parametrize("layout", ["float64", "fortran", "strided", "integer"])
+    def test_any_layout(self, server, backend, metric, layout):
+        wide = sample(11, d=2 * D) * 10
+        train = {
+            "float64": wide[:, :D].copy(),
+            "fortran": np.asfortranarray(wide[:, :D], dtype=np.float32),
+            "strided": wide.astype(np.float32)[:, ::2],
+            "integer": wide[:, :D].astype(np.int16),
+        }[layout]
+        check_exact(server, backend, metric, train, sample(12, Q) * 10, K)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("backend", APPROXIMATE)
+def test_approximate_answers_are_valid(server, backend, metric):
+    m = METRICS[metric]
+    train = check_points(sample(13, 400), m, "train")
+    ids = ask(server, backend, metric, train, train[:Q], K)
+    assert ids.shape == (Q, K)
+    assert ids.min() >= -1 and ids.max() < len(train)
+    assert (ids[:, 0] == np.arange(Q)).mean() >= 0.5
+    found = exact_distances(m, train, train[:Q], np.maximum(ids, 0))
+    assert (np.diff(found, axis=1)[ids[:, 1:] >= 0] >= -1e-5).all()

@@ -1,0 +1,108 @@
+"""The configuration: what is wrong is said in one sentence, and what is right lists exactly its cells."""
+
+import copy
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from conftest import CONFIG, ROOT
+
+from knnbench.config import ConfigError, cells, resolve, used
+
+SCHEMA = yaml.safe_load((ROOT / "rules/schemas/config.schema.yaml").read_text())
+
+
+def resolved(**changes):
+    config = copy.deepcopy(CONFIG)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place = config
+        for parent in parents:
+            place = place[parent.replace("_", "-") if parent not in place else parent]
+        place[last] = value
+    resolve(config, SCHEMA)
+    return config
+
+
+GOOD_DATASET = {"metric": "euclidean", "source": "normal", "n": 10, "d": 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"suite": "quik"}, "suite: unknown name 'quik'; did you mean 'quick'?"),
+        ({"color": 1}, "top level: unknown key 'color'; .*allowed are backends"),
+        ({"timing__budgt_s": 1}, "timing: unknown key 'budgt_s'; did you mean 'budget_s'?"),
+        ({"timing__min_repeats": 0}, "timing.min_repeats: 0 is less than the minimum of 1"),
+        ({"timing__min_repeats": 2000}, "min_repeats is over max_repeats"),
+        ({"deployment": "docker"}, "deployment: 'docker' is not one of uv, none"),
+        ({"datasets__rd_a__metric": "cosine"}, "datasets.rd-a.metric: 'cosine' is not one of euclidean"),
+        ({"datasets__new": GOOD_DATASET | {"path": "x"}}, "source 'normal' does not use path; it takes d, n, queries, seed"),
+        ({"datasets__new": {"metric": "euclidean", "source": "normal", "n": 5}}, "source 'normal' needs d"),
+        ({"datasets__new": {"metric": "euclidean", "source": "file"}}, "needs test, train .or path"),
+        ({"datasets__a/b": GOOD_DATASET}, "'a/b' does not match"),
+        ({"datasets__digits_euclidean__queries": 1797}, "leaves no points"),
+        ({"suites__quick__n_neighbors": [0]}, "0 is less than the minimum of 1"),
+        ({"suites__quick__n_neighbors": [1, 1000]}, "1000 is greater than the maximum of 100"),
+        ({"suites__quick__n_neighbors": []}, "n_neighbors: .* should be non-empty"),
+        ({"suites__quick__datasets": []}, "datasets: .* should be non-empty"),
+        ({"suites__quick__datasets": ["rd-z"]}, "suites.quick.datasets: unknown name 'rd-z'; did you mean 'rd-"),
+        ({"suites__quick__backends": ["kops"]}, "suites.quick.backends: unknown name 'kops'; did you mean 'keops'?"),
+        ({"suites__large__backends": ["x"]}, "suites.large.backends: unknown name 'x'"),
+        ({"datasets__rd_a__n": 99}, "K = 100 exceeds the 99 points of dataset 'rd-a'; lower K"),
+        ({"backends__keops__environments": {}}, "should be non-empty"),
+        ({"backends__keops__environments": {"tpu": "x"}}, "unknown key 'tpu'; .*allowed are cpu, gpu"),
+    ],
+)
+def test_wrong_configurations(changes, words):
+    with pytest.raises(ConfigError, match=words) as error:
+        resolved(**changes)
+    assert "\n" not in str(error.value)
+
+
+def test_own_files(tmp_path):
+    def settings(name):
+        return {"metric": "euclidean", "source": "file", "path": str(tmp_path / name)}
+
+    suite = {"datasets": ["mine"], "n_neighbors": [5]}
+    with h5py.File(tmp_path / "good.hdf5", "w") as file:
+        file["train"], file["test"] = np.ones((4, 2)), np.ones((1, 2))
+    (tmp_path / "bad.hdf5").write_text("not HDF5")
+    for name, words in (
+        ("none.hdf5", "is not a file"),
+        ("bad.hdf5", "is not an HDF5 file"),
+        ("good.hdf5", "exceeds the 4 points"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            resolved(datasets__mine=settings(name), suites__mine=suite, suite="mine")
+    suite["n_neighbors"] = [4]
+    assert (
+        resolved(datasets__mine=settings("good.hdf5"), suites__mine=suite, suite="mine")["datasets"]["mine"]["title"] == "mine"
+    )
+
+
+def test_cells_of_the_paper():
+    """The grid of the KeOps page: its 12 datasets x every backend and device x 4 K."""
+    config = resolved(suite="paper")
+    listed = cells(config)
+    devices = sum(len(entry["environments"]) for entry in CONFIG["backends"].values())
+    assert len(listed) == len(set(listed)) == 12 * devices * 4
+    assert {cell.k for cell in listed} == {1, 10, 50, 100} and len({cell.dataset for cell in listed}) == 12
+    sizes = {(s["metric"], s.get("n"), s.get("d")) for s in used(config)["datasets"].values()}
+    assert {("euclidean", 10**6, 100), ("manhattan", 10**6, 100), ("hyperbolic", 10**6, 10), ("angular", None, None)} <= sizes
+
+
+def test_every_suite_resolves_and_every_backend_exists():
+    for name in CONFIG["suites"]:
+        assert cells(resolved(suite=name))
+    for entry in CONFIG["backends"].values():
+        assert (ROOT / f"scripts/knnbench/backends/{entry['module']}.py").exists()
+        assert all((ROOT / f"envs/{env}.yaml").exists() for env in entry["environments"].values())
+
+
+def test_defaults_are_filled_in():
+    config = {key: copy.deepcopy(CONFIG[key]) for key in ("suite", "datasets", "backends", "suites")}
+    resolve(config, SCHEMA)
+    assert config["timing"] == CONFIG["timing"] and config["figures"] == CONFIG["figures"]
+    assert config["datasets"]["rd-b"]["queries"] == 10_000

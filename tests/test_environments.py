@@ -1,0 +1,56 @@
+"""Pins: one source of truth, complete, without hosts, and what is installed is what is pinned."""
+
+import re
+
+import pytest
+from conftest import CONFIG, CPU_BACKENDS, ROOT
+
+from knnbench.environment import DEVICE_RUNTIME, mismatches, read_pins
+
+ENVIRONMENTS = sorted({env for entry in CONFIG["backends"].values() for env in entry["environments"].values()})
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_requirements_have_hashes_and_no_host(name):
+    text = (ROOT / name).read_text()
+    blocks = re.split(r"\n(?=[A-Za-z0-9])", text)
+    assert len(blocks) > 50
+    assert all("==" in block and "--hash=sha256:" in block for block in blocks)
+    assert "http" not in text and "/" not in re.sub(r"#.*", "", text)
+
+
+def test_pipeline_environment_pins_what_requirements_pin():
+    pinned = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+    _, pins = read_pins(ROOT / "envs/pipeline.yaml")
+    assert pins.items() <= pinned.items() and {"snakemake", "numba", "h5py"} <= set(pins)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_environment_files(name):
+    python, pins = read_pins(ROOT / f"envs/{name}.yaml")
+    assert python == ">=3.11,<3.15" and {"numpy", "h5py"} <= set(pins)
+
+
+def test_one_version_of_what_all_share():
+    for package in ("numpy", "h5py", "torch"):
+        assert len({read_pins(ROOT / f"envs/{name}.yaml")[1].get(package) for name in ENVIRONMENTS} - {None}) == 1
+
+
+@pytest.mark.parametrize("name", sorted({entry["environments"]["cpu"] for entry in CPU_BACKENDS.values()}))
+def test_installed_is_pinned(environments, name):
+    _, pins = read_pins(ROOT / f"envs/{name}.yaml")
+    installed = dict(line.split("+")[0].split("==") for line in (environments / name / "freeze.txt").read_text().split())
+    assert installed.items() <= pins.items()
+    assert all(each.startswith(DEVICE_RUNTIME) for each in set(pins) - set(installed))
+
+
+def test_a_package_that_only_conda_has(tmp_path):
+    path = tmp_path / "env.yaml"
+    path.write_text("dependencies:\n  - python >=3.11\n  - cuda-nvcc\n  - pip\n  - pip:\n      - numpy==2.4.6\n")
+    with pytest.raises(ValueError, match="env.yaml: only conda can install 'cuda-nvcc'"):
+        read_pins(path)
+
+
+def test_mismatches():
+    assert mismatches({}) == []
+    assert mismatches({"numpy": "0.1", "no-such": "1", "nvidia-no-such": "1"})[1:] == ["no-such missing (pinned 1)"]

@@ -1,0 +1,98 @@
+"""Metrics, exact neighbours and scores, against values that a reader can check by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from knnbench.datasets import check_points
+from knnbench.metrics import METRICS
+from knnbench.recall import exact_distances, score
+from knnbench.truth import K_MAX, exact_neighbors
+
+
+@pytest.mark.parametrize(
+    ("metric", "x", "y", "expected"),
+    [
+        ("euclidean", [1, 2], [4, 6], 5),
+        ("manhattan", [1, 2], [4, 6], 7),
+        ("angular", [0.6, 0.8], [0.8, 0.6], 1 - 24 / 25),
+        ("hyperbolic", [1, 2], [4, 6], 25 / 4),
+    ],
+)
+def test_distance_by_hand(metric, x, y, expected):
+    x, y = np.array([x], float), np.array([y], float)
+    assert exact_distances(METRICS[metric], y, x, np.array([[0]]))[0, 0] == pytest.approx(expected, rel=1e-12)
+
+
+def points_of(metric, generator, shape, grid):
+    points = generator.uniform(0.5, 1.5, shape)
+    return check_points(np.ceil(points / grid) * grid if grid else points, METRICS[metric], "points")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300), d=st.integers(1, 9), grid=st.sampled_from([0, 0.25]))
+def test_exact_neighbors_equal_a_sorted_matrix(metric, seed, n, d, grid):
+    generator = np.random.default_rng(seed)
+    train, queries = points_of(metric, generator, (n, d), grid), points_of(metric, generator, (11, d), grid)
+    neighbors, distances = exact_neighbors(METRICS[metric], train, queries)
+    matrix = exact_distances(METRICS[metric], train, queries, np.tile(np.arange(n), (11, 1)))
+    k = min(K_MAX, n)
+    assert neighbors.shape == distances.shape == (11, k)
+    np.testing.assert_allclose(distances, np.sort(matrix, axis=1)[:, :k], rtol=1e-12, atol=0)
+    np.testing.assert_allclose(np.take_along_axis(matrix, neighbors, 1), distances, rtol=1e-12, atol=0)
+    assert all(len(set(row)) == k for row in neighbors.tolist())
+
+
+def test_exact_neighbors_across_blocks():
+    """More points than one block and one tile hold; the last point is the nearest."""
+    train = np.linspace(5, 1, 40_000, dtype=np.float32)[:, None]
+    neighbors, distances = exact_neighbors(METRICS["manhattan"], train, np.zeros((3, 1), np.float32), 3)
+    assert neighbors.tolist() == [[39_999, 39_998, 39_997]] * 3
+    assert distances[0, 0] == 1
+
+
+def test_exact_neighbors_far_from_the_origin():
+    """Offsets cost nothing: differences are taken before squares."""
+    generator = np.random.default_rng(0)
+    train, queries = generator.integers(0, 1000, (200, 3)), generator.integers(0, 1000, (5, 3))
+    near = exact_neighbors(METRICS["euclidean"], train, queries)
+    far = exact_neighbors(METRICS["euclidean"], train + 2**23, queries + 2**23)
+    assert np.array_equal(near[0], far[0]) and np.array_equal(near[1], far[1])
+
+
+TRAIN = np.array([[0.0], [1.0], [1.0], [2.0], [5.0]], np.float32)
+QUERIES = np.array([[0.0]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("ids", "recall", "recall_ids"),
+    [
+        ([0, 1], 1.0, 1.0),
+        ([0, 2], 1.0, 0.5),  # a tie by distance, another id
+        ([1, 0], 1.0, 1.0),  # order does not count
+        ([0, 0], 0.5, 0.5),  # repeated ids count once
+        ([0, -1], 0.5, 0.5),
+        ([-1, -1], 0.0, 0.0),
+        ([0, 5], 0.5, 0.5),  # out of range
+        ([0, 3], 0.5, 0.5),
+    ],
+)
+def test_score(ids, recall, recall_ids):
+    true_ids, true_distances = np.array([[0, 1]]), np.array([[0.0, 1.0]])
+    assert score(METRICS["euclidean"], TRAIN, QUERIES, np.array([ids]), true_ids, true_distances) == (recall, recall_ids)
+
+
+def test_score_does_not_hide_float32():
+    """A neighbour that is 1e-5 too far does not count, one that is 1e-7 too far is a tie."""
+    train = np.array([[1.0], [1.0 + 1e-5], [1.0 + 1.2e-7]], np.float32)
+    true_ids, true_distances = np.array([[0]]), np.array([[1.0]])
+    got = [score(METRICS["euclidean"], train, QUERIES, np.array([[i]]), true_ids, true_distances)[0] for i in range(3)]
+    assert got == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("ids", [np.zeros((2, 1), int), np.zeros(1, int), np.zeros((1, 1))])
+def test_score_refuses_what_is_no_answer(ids):
+    with pytest.raises(ValueError, match="the answer has shape"):
+        score(METRICS["euclidean"], TRAIN, QUERIES, ids, np.array([[0]]), np.array([[0.0]]))

@@ -1,0 +1,255 @@
+"""The workflow, as a user runs it: from configuration to figures, stopped, resumed, extended and moved elsewhere."""
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import CONFIG, ROOT, snakemake
+
+from knnbench.config import cells, resolve
+from knnbench.results import residencies
+
+SCHEMA = yaml.safe_load((ROOT / "rules/schemas/config.schema.yaml").read_text())
+JOB = re.compile(r"^Job \d+: (\S+): (\S+) on (cpu|gpu), K = (\d+)$", re.MULTILINE)
+DIRECT = {"sklearn-auto", "sklearn-ball-tree", "sklearn-kd-tree"}  # exact, by differences in float64
+
+# A suite of a few seconds for the tests that run Snakemake several times.
+TINY = """
+suite: tiny
+suites:
+  tiny: {datasets: [toy-euclidean], backends: [sklearn-kd-tree, sklearn-brute, faiss-flat], n_neighbors: [1, 5, 10]}
+timing: {budget_s: 0.01}
+figures: {formats: [svg]}
+"""
+
+
+def expected_cells(suite):
+    config = {**CONFIG, "suite": suite}
+    resolve(config, SCHEMA)
+    return {(cell.dataset, cell.backend, cell.device, str(cell.k)) for cell in cells(config)}
+
+
+def write_overlay(project, text, name="mine.yaml"):
+    (project / name).write_text(textwrap.dedent(text))
+    return name
+
+
+def records(project):
+    return {path: path.stat().st_mtime_ns for path in sorted(project.glob("results/cells/*/*/*.json"))}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check"], ["ruff", "format", "--check"], ["snakefmt", "--check", "."]],
+    ids=lambda command: " ".join(command),
+)
+def test_style(command):
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_lint():
+    assert "Congratulations" in snakemake("--lint").stdout
+
+
+@pytest.mark.parametrize("suite", ["test", "quick", "paper"])
+def test_dry_run_lists_exactly_the_cells(project, suite):
+    assert set(JOB.findall(snakemake("-n", "--config", f"suite={suite}", cwd=project).stdout)) == expected_cells(suite)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["suite=quik"], "Configuration: suite: unknown name 'quik'; did you mean 'quick'?"),
+        (["colour=1"], "Configuration: top level: unknown key 'colour'"),
+        (["deployment=docker"], "Configuration: deployment: 'docker' is not one of uv, none"),
+    ],
+)
+def test_wrong_configuration_stops_before_any_job(arguments, words):
+    done = snakemake("-n", "--config", *arguments, check=False)
+    assert done.returncode == 1 and words in done.stdout and "Traceback" not in done.stdout
+
+
+def test_main_job(project):
+    """Suite `test`, all backends: every cell has its row, every exact answer is exact, and a second call does nothing."""
+    first = snakemake("--resources", "gpu=1", "--config", "suite=test", cwd=project)
+    timings = pd.read_csv(project / "results/test/timings.csv")
+    listed = [(*cell, place) for cell in expected_cells("test") for place in residencies(cell[2])]
+    rows = timings[["dataset", "backend", "device", "n_neighbors", "residency"]].astype(str)
+    assert sorted(rows.itertuples(index=False, name=None)) == sorted(listed)
+    assert not timings["status"].isin(["failed", "crashed"]).any(), timings[["backend", "reason"]].to_string()
+    cpu = timings[timings["device"] == "cpu"]
+    assert set(cpu["status"]) <= {"ok", "low_recall", "unsupported"}
+    assert (cpu["reason"].notna() == (cpu["status"] != "ok")).all()
+    done = cpu[cpu["status"].isin(["ok", "low_recall"])]
+    assert set(done[done["dataset"] == "toy-euclidean"]["backend"]) | {"faiss-ivfflat-slow"} == set(cpu["backend"])
+    exact = done[done["exact"]]
+    assert (exact["recall"] >= 0.999).all()
+    assert (exact[exact["backend"].isin(DIRECT)]["recall"] == 1).all()
+    columns = ["query_median_s", "query_low_s", "query_high_s", "fit_s", "first_query_s", "queries_per_s", "max_rss_bytes"]
+    assert (done[columns] > 0).all().all()
+    assert (done["query_low_s"] <= done["query_median_s"]).all() and (done["query_median_s"] <= done["query_high_s"]).all()
+    samples = pd.read_csv(project / "results/test/samples.csv")
+    assert len(samples) == timings["repeats"].sum() and (samples["query_s"] > 0).all()
+    for dataset, suffix in itertools.product(CONFIG["suites"]["test"]["datasets"], CONFIG["figures"]["formats"]):
+        assert (project / f"results/test/figures/{dataset}.{suffix}").stat().st_size > 10_000
+    saved = yaml.safe_load((project / "results/test/config.yaml").read_text())
+    assert saved["suite"] == "test" and saved["timing"]["max_fit_s"] == CONFIG["timing"]["max_fit_s"]
+    for words in ("Fastest exact backend at K = 10", "Did not run:", "results/test/timings.csv", "results/test/figures/toy-eu"):
+        assert words in first.stdout
+    log = (project / "logs/measure_cell/toy-euclidean/faiss-flat-cpu/k10.round0.log").read_text()
+    before = records(project)
+
+    by_hand = log.splitlines()[0].replace("k10.round0.json", "by-hand.json")
+    subprocess.run(by_hand, shell=True, cwd=project, check=True, capture_output=True)
+    by_hand_record = project / "results/cells/toy-euclidean/faiss-flat-cpu/by-hand.json"
+    assert json.loads(by_hand_record.read_text())["status"] == "ok"
+    by_hand_record.unlink()
+
+    assert "Nothing to be done" in snakemake("--resources", "gpu=1", "--config", "suite=test", cwd=project).stdout
+    assert records(project) == before
+    moved = project.rename(project.with_name("moved"))
+    assert "Nothing to be done" in snakemake("--resources", "gpu=1", "--config", "suite=test", cwd=moved).stdout
+
+    with open(moved / "scripts/knnbench/backends/sklearn.py", "a") as file:
+        file.write("# an edit\n")
+    again = set(JOB.findall(snakemake("-n", "--config", "suite=test", cwd=moved).stdout))
+    sklearn = {cell for cell in expected_cells("test") if cell[1].startswith("sklearn")}
+    assert again == sklearn
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_interrupted_run_is_finished_without_measuring_again(project, number):
+    overlay = write_overlay(project, TINY)
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", overlay]
+    run = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    while len(records(project)) < 3:
+        time.sleep(0.1)
+        assert run.poll() is None, "the run ended before it was interrupted"
+    run.send_signal(number)
+    run.wait(timeout=60)
+    time.sleep(1)
+    before = records(project)
+    assert 3 <= len(before) < 9
+    assert all(json.loads(path.read_text())["status"] for path in before)
+    done = snakemake("--configfile", overlay, cwd=project).stdout
+    after = records(project)
+    assert len(after) == 9
+    assert {path: after[path] for path in before} == before
+    assert ("was killed; its lock is removed" in done) == (number == signal.SIGKILL)
+    assert len(pd.read_csv(project / "results/tiny/timings.csv")) == 9
+
+
+def test_a_second_snakemake_is_refused(project):
+    """The lock of a living run stays: only a dead one's is removed."""
+    overlay = write_overlay(project, TINY)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", overlay], cwd=project, stdout=subprocess.DEVNULL
+    )
+    while not records(project):
+        time.sleep(0.1)
+        assert run.poll() is None
+    second = snakemake("--configfile", overlay, cwd=project, check=False)
+    assert second.returncode == 1 and "cannot be locked" in second.stdout
+    assert run.wait(timeout=120) == 0
+
+
+def test_overlay_adds_a_dataset_a_backend_and_a_suite(project):
+    generator = np.random.default_rng(0)
+    np.save(project / "mine-train.npy", generator.random((300, 6)))
+    np.save(project / "mine-test.npy", generator.random((20, 6)))
+    overlay = write_overlay(
+        project,
+        """
+        suite: mine
+        datasets:
+          mine: {metric: manhattan, source: file, train: mine-train.npy, test: mine-test.npy}
+        backends:
+          faiss-ivfflat-mine: {module: faiss, exact: false, environments: {cpu: faiss-cpu},
+                               parameters: {index: "IVF8,Flat", search: {nprobe: 8}}}
+        suites:
+          mine: {datasets: [mine], backends: [faiss-ivfflat-mine, sklearn-kd-tree], n_neighbors: [7]}
+        figures: {formats: [png]}
+        """,
+    )
+    snakemake("--configfile", overlay, cwd=project)
+    timings = pd.read_csv(project / "results/mine/timings.csv")
+    assert timings["status"].tolist() == ["ok", "ok"] and timings["recall"].tolist() == [1, 1]
+    assert timings["n"].tolist() == [300, 300] and timings["title"].tolist() == ["mine", "mine"]
+    # A backend that is added later times only its own cells.
+    extended = (project / overlay).read_text().replace("sklearn-kd-tree]", "sklearn-kd-tree, sklearn-brute]")
+    (project / overlay).write_text(extended)
+    assert JOB.findall(snakemake("-n", "--configfile", overlay, cwd=project).stdout) == [("mine", "sklearn-brute", "cpu", "7")]
+
+
+def test_bad_data_stops_with_the_row(project):
+    np.save(project / "train.npy", np.where(np.arange(20).reshape(10, 2) == 7, np.nan, 1.0))
+    np.save(project / "test.npy", np.ones((2, 2)))
+    overlay = write_overlay(
+        project,
+        """
+        suite: mine
+        datasets: {mine: {metric: euclidean, source: file, train: train.npy, test: test.npy}}
+        suites: {mine: {datasets: [mine], backends: [sklearn-kd-tree], n_neighbors: [1]}}
+        """,
+    )
+    done = snakemake("--configfile", overlay, cwd=project, check=False)
+    assert done.returncode == 1 and "train: row 3 is not finite" in done.stdout and not records(project)
+
+
+def test_deployment_none_runs_in_this_interpreter(project):
+    """The pipeline's own environment has scikit-learn and no FAISS: one is measured, the other is unavailable."""
+    overlay = write_overlay(project, TINY)
+    snakemake("--configfile", overlay, "--config", "deployment=none", cwd=project)
+    timings = pd.read_csv(project / "results/tiny/timings.csv").set_index("backend")
+    assert set(timings.loc["sklearn-kd-tree", "status"]) == {"ok"}
+    assert set(timings.loc["faiss-flat", "status"]) == {"unavailable"}
+    assert timings.loc["faiss-flat", "reason"].str.contains("No module named 'faiss'").all()
+
+
+CONDA = """\
+#!{python}
+'''Stands in for conda: answers what Snakemake asks and makes environments from the same files with uv.'''
+import json, subprocess, sys
+match sys.argv[1:]:
+    case ["--version"]:
+        print("conda 25.1.0")
+    case ["info", "--json"]:
+        print(json.dumps({{"conda_prefix": "{root}", "platform": "linux-64"}}))
+    case ["config", "--get", "channel_priority", "--json"]:
+        print(json.dumps({{"get": {{"channel_priority": "strict"}}}}))
+    case ["env", "create", *options]:
+        file, prefix = (options[options.index(name) + 1] for name in ("--file", "--prefix"))
+        sys.exit(subprocess.call([sys.executable, "{make}", "--spec", file, "--prefix", prefix]))
+    case ["clean", *_]:
+        pass
+    case other:
+        sys.exit(f"unexpected {{other}}")
+"""
+
+
+def test_conda_uses_the_same_files(project, tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    make = project / "scripts/make_environment.py"
+    (tmp_path / "bin/conda").write_text(CONDA.format(python=sys.executable, root=tmp_path, make=make))
+    (tmp_path / "bin/conda").chmod(0o755)
+    (tmp_path / "bin/activate").write_text('. "$1/bin/activate"\nexport CONDA_PREFIX="$1"\n')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    (project / "resources/environments").unlink()
+    overlay = write_overlay(project, TINY.replace("[sklearn-kd-tree, sklearn-brute, faiss-flat]", "[faiss-flat]"))
+    snakemake("--software-deployment-method", "conda", "--configfile", overlay, cwd=project)
+    timings = pd.read_csv(project / "results/tiny/timings.csv")
+    assert set(timings["status"]) == {"ok"} and timings["versions"].str.contains("faiss-cpu").all()
+    assert not (project / "resources/environments").exists()
+    interpreter = (project / "logs/measure_cell/toy-euclidean/faiss-flat-cpu/k5.round0.log").read_text().split()[0]
+    assert str(project / ".snakemake/conda") in interpreter
