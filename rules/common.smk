@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -14,13 +15,14 @@ SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from knnbench import machine
-from knnbench.config import ConfigError, cells, own_files, resolve, used
+from knnbench.config import ConfigError, cells, downloads, own_files, resolve, used
 
 try:
     resolve(
         config,
         yaml.safe_load(Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text()),
     )
+    DOWNLOADS = downloads(config)
 except ConfigError as error:
     raise WorkflowError(f"Configuration: {error}")
 
@@ -77,6 +79,8 @@ onstart:
 
 
 wildcard_constraints:
+    suite=re.escape(SUITE),
+    file="|".join(map(re.escape, DOWNLOADS)),
     dataset="|".join(map(re.escape, config["datasets"])),
     backend="|".join(map(re.escape, config["backends"])),
     device="cpu|gpu",
@@ -113,14 +117,6 @@ def environment(env):
     if CONDA or config["deployment"] == "none" or env == "pipeline":
         return []
     return f"resources/environments/{env}/freeze.txt"
-
-
-# Downloaded files by name, with their address and the digest that the configuration demands, if any.
-DOWNLOADS = {
-    Path(settings["url"]).name: settings
-    for settings in config["datasets"].values()
-    if "url" in settings
-}
 
 
 def dataset_files(wildcards):

@@ -20,8 +20,8 @@ rule download_dataset:
         machine=1,
     params:
         python=python("pipeline"),
-        url=lambda wildcards: DOWNLOADS[wildcards.file]["url"],
-        sha256=lambda wildcards: DOWNLOADS[wildcards.file].get("sha256", ""),
+        url=lambda wildcards: DOWNLOADS[wildcards.file][0],
+        sha256=lambda wildcards: DOWNLOADS[wildcards.file][1],
         lock=ROOT / "downloads.sha256",
     message:
         "Download {wildcards.file}"

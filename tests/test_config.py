@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import CONFIG, ROOT
 
-from knnbench.config import ConfigError, cells, resolve, used
+from knnbench.config import ConfigError, cells, downloads, resolve, used
 
 SCHEMA = yaml.safe_load((ROOT / "rules/schemas/config.schema.yaml").read_text())
 
@@ -51,6 +51,7 @@ GOOD_DATASET = {"metric": "euclidean", "source": "normal", "n": 10, "d": 2}
         ({"suites__quick__backends": ["kops"]}, "suites.quick.backends: unknown name 'kops'; did you mean 'keops'?"),
         ({"suites__large__backends": ["x"]}, "suites.large.backends: unknown name 'x'"),
         ({"datasets__rd_a__n": 99}, "K = 100 exceeds the 99 points of dataset 'rd-a'; lower K"),
+        ({"datasets__new": {"metric": "euclidean", "source": "url", "url": "ftp://host/x"}}, "does not match"),
         ({"backends__keops__environments": {}}, "should be non-empty"),
         ({"backends__keops__environments": {"tpu": "x"}}, "unknown key 'tpu'; .*allowed are cpu, gpu"),
     ],
@@ -91,6 +92,18 @@ def test_cells_of_the_paper():
     assert {cell.k for cell in listed} == {1, 10, 50, 100} and len({cell.dataset for cell in listed}) == 12
     sizes = {(s["metric"], s.get("n"), s.get("d")) for s in used(config)["datasets"].values()}
     assert {("euclidean", 10**6, 100), ("manhattan", 10**6, 100), ("hyperbolic", 10**6, 10), ("angular", None, None)} <= sizes
+
+
+def test_downloads_are_shared_and_never_confused():
+    config = resolved()
+    files = downloads(config)
+    assert sorted(files) == ["glove-100-angular.hdf5", "glove-25-angular.hdf5", "mnist-784-euclidean.hdf5"]
+    assert files["glove-100-angular.hdf5"][1].startswith("544af1d5")
+    config["datasets"]["mnist-manhattan"]["sha256"] = "A" * 64
+    assert downloads(config)["mnist-784-euclidean.hdf5"][1] == "a" * 64
+    config["datasets"]["mnist-manhattan"]["url"] = "https://elsewhere.org/mnist-784-euclidean.hdf5"
+    with pytest.raises(ConfigError, match="datasets.mnist-manhattan: mnist-784-euclidean.hdf5 is also wanted from"):
+        downloads(config)
 
 
 def test_every_suite_resolves_and_every_backend_exists():

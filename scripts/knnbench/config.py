@@ -186,6 +186,33 @@ def cells(config):
     ]
 
 
+def downloads(config):
+    """List the files to download; datasets that name the same address share one.
+
+    Returns
+    -------
+    downloads : dict, file name -> (address, demanded SHA-256 or "")
+
+    Raises
+    ------
+    ConfigError
+        Two datasets want different files under one name.
+    """
+    files = {}
+    for name, settings in config["datasets"].items():
+        if "url" not in settings:
+            continue
+        url, digest = settings["url"], settings.get("sha256", "").lower()
+        known_url, known_digest = files.get(Path(url).name, (url, ""))
+        if url != known_url or (digest and known_digest and digest != known_digest):
+            raise ConfigError(
+                f"datasets.{name}: {Path(url).name} is also wanted from {known_url}, or with another sha256; "
+                "downloads are kept by their file name, so make the entries agree"
+            )
+        files[Path(url).name] = (url, digest or known_digest)
+    return files
+
+
 def used(config):
     """The part of a configuration that the chosen suite uses; what is saved with its results."""
     suite = config["suites"][config["suite"]]

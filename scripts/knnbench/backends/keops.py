@@ -13,6 +13,7 @@ if not shutil.which(os.environ.get("CXX", "g++")):
 if not Path(sysconfig.get_path("include"), "Python.h").exists():
     raise ImportError("KeOps needs Python.h: install the headers of this Python, such as python3-dev")
 
+import pykeops.config
 import torch
 from pykeops.torch import Vi, Vj
 
@@ -30,6 +31,8 @@ class Backend(Base):
         torch.set_num_threads(threads)
         self.torch_device = torch.device("cuda" if device == "gpu" else "cpu")
         if device == "gpu":
+            if not pykeops.config.gpu_available:  # it would compute on the CPU without a word
+                raise ImportError("KeOps found no CUDA: it needs the toolkit's headers and libraries, see CUDA_PATH")
             torch.zeros(1, device=self.torch_device)
 
     def threads_used(self):
