@@ -35,10 +35,14 @@ def environments():
 class Server:
     """One environment's answer_server.py."""
 
-    def __init__(self, python):
+    def __init__(self, python, cache):
         ours, theirs = socket.socketpair()
         command = [python, Path(__file__).with_name("answer_server.py"), str(theirs.fileno())]
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL)
+        # Every example builds its backend anew; a cache spares JAX most of the compilations.
+        jax_cache = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        self.process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL, env=os.environ | jax_cache
+        )
         theirs.close()
         self.connection = Connection(ours.detach())
 
@@ -55,13 +59,14 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(environments):
+def server(environments, tmp_path_factory):
     """Function from the name of an environment to its server."""
     servers = {}
 
     def get(environment):
         if environment not in servers:
-            servers[environment] = Server(environments / environment / "bin/python")
+            cache = str(tmp_path_factory.mktemp("cache"))
+            servers[environment] = Server(environments / environment / "bin/python", cache)
         return servers[environment]
 
     yield get

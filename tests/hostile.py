@@ -43,7 +43,7 @@ class Backend(Base):
                     time.sleep(60)
                 os._exit(4)
             case "memory":
-                self.hoard = [np.ones(2**27) for _ in range(64)]
+                self.hoard = [np.empty(2**27) for _ in range(64)]
             case "torch memory":
                 raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 40 GB")
             case "exception":

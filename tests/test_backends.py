@@ -68,7 +68,7 @@ def sample(seed, n=N, d=D):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("backend", EXACT)
 class TestExact:
-    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
     @given(
         seed=st.integers(0, 2**32 - 1),
         grid=st.sampled_from([0.0, 0.25]),
