@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import sys
 from pathlib import Path
@@ -56,8 +57,12 @@ def drop_stale_lock():
     if not locks or not RUNNING.exists():
         return
     run = json.loads(RUNNING.read_text())
-    gone = run["boot"] == machine.boot_id() and machine.process_start(run["pid"]) != run["start"]
-    if gone and max(lock.stat().st_mtime for lock in locks) <= RUNNING.stat().st_mtime:
+    gone = run["boot"] != machine.boot_id() or machine.process_start(run["pid"]) != run["start"]
+    if (
+        run["node"] == platform.node()
+        and gone
+        and max(lock.stat().st_mtime for lock in locks) <= RUNNING.stat().st_mtime
+    ):
         for lock in locks:
             lock.unlink(missing_ok=True)
         logger.warning(
@@ -71,6 +76,7 @@ if workflow.is_main_process:
 
 onstart:
     run = {
+        "node": platform.node(),
         "pid": os.getpid(),
         "start": machine.process_start(os.getpid()),
         "boot": machine.boot_id(),
@@ -176,4 +182,6 @@ def cell_flags(wildcards):
     env = cell_environment(wildcards)
     if environment(env):
         words += ["--prefix", f"resources/environments/{env}"]
+    if wildcards.device == "gpu" and not GPU:
+        words.append("--no-gpu")
     return words + ["--unpinned"] * (config["deployment"] == "none" and not CONDA)

@@ -25,6 +25,8 @@ rule plot_speed:
     localrule: True
     conda:
         "../envs/pipeline.yaml"
+    resources:
+        machine=1,
     params:
         python=python("pipeline"),
     message:

@@ -16,6 +16,8 @@ rule save_config:
     localrule: True
     conda:
         "../envs/pipeline.yaml"
+    resources:
+        machine=1,
     params:
         python=python("pipeline"),
         config=json.dumps(used(config)),
@@ -50,6 +52,8 @@ rule gather_timings:
     localrule: True
     conda:
         "../envs/pipeline.yaml"
+    resources:
+        machine=1,
     params:
         python=python("pipeline"),
     message:

@@ -33,8 +33,11 @@ def main():
     print(f"{len(test)} queries x {train.shape} points: exact neighbours in {time.perf_counter() - start:.1f} s")
     agreement = None
     if hosted is not None:
-        k = min(hosted.shape[1], neighbors.shape[1])
-        agreement, _ = score(metric, train, test, hosted[:, :k], neighbors, distances)
+        k = min(hosted.shape[-1], neighbors.shape[1])
+        try:
+            agreement, _ = score(metric, train, test, hosted[..., :k], k, neighbors, distances)
+        except ValueError as error:
+            raise SystemExit(f"{origin}: its own neighbors cannot be compared: {error}; repair or remove them") from error
         print(f"the file's own neighbours agree with ours for {agreement:.4%} of the ids, ties counted as equal")
     write_dataset(
         arguments.out,

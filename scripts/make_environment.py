@@ -7,7 +7,7 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from knnbench.environment import DEVICE_RUNTIME, read_pins
+from knnbench.environment import is_optional, read_pins
 
 
 def uv(*arguments, **options):
@@ -30,12 +30,13 @@ def main():
     constraints.write_text("\n".join(lines.values()))
     # Bytecode now, or the first import of every cell would compile it.
     into = ["--python", str(arguments.prefix), "--constraints", str(constraints), "--compile-bytecode"]
-    asked_for = [line for name, line in lines.items() if not name.startswith(DEVICE_RUNTIME)]
+    asked_for = [line for name, line in lines.items() if not is_optional(name, pins)]
     uv("pip", "install", *into, "--requirements", "-", input="\n".join(asked_for))
     uv("pip", "check", "--python", str(arguments.prefix))
 
     freeze = uv("pip", "freeze", "--python", str(arguments.prefix), stdout=subprocess.PIPE).stdout
-    if unpinned := [line for line in freeze.split() if line.split("+")[0] not in lines.values()]:
+    versions = dict(line.split("+")[0].split("==") for line in freeze.split())
+    if unpinned := [name for name in versions if versions[name] != pins.get(name) and not is_optional(name, pins)]:
         sys.exit(f"{arguments.spec}: its list is not complete, {', '.join(unpinned)} came too; run envs/lock.sh")
     (arguments.prefix / "freeze.txt").write_text(freeze)
 

@@ -28,7 +28,8 @@ def parse_arguments(words):
     parser.add_argument("--spec", type=Path, required=True, help="envs/NAME.yaml of this environment")
     parser.add_argument("--unpinned", action="store_true", help="accept other versions than the spec's")
     parser.add_argument("--prefix", type=Path, help="where this environment must be; unchecked if absent")
-    parser.add_argument("--worker", nargs=3, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--no-gpu", action="store_true", help="a gpu cell is unavailable, whatever the driver says")
+    parser.add_argument("--worker", nargs=4, type=int, help=argparse.SUPPRESS)
     return parser.parse_args(words)
 
 
@@ -36,8 +37,9 @@ def work(arguments, threads):
     """Be the worker."""
     gpu = arguments.device == "gpu"
     memory = int(arguments.memory_gb * 1e9) or int(0.9 * (machine.available_memory() or 0))
-    isolation.confine(threads, None if gpu else memory)
-    reporter = isolation.Reporter(*arguments.worker)
+    supervisor, *descriptors = arguments.worker
+    isolation.confine(supervisor, threads, None if gpu else memory)
+    reporter = isolation.Reporter(*descriptors)
 
     from knnbench import cell  # NumPy and h5py: after the limits, and not in the supervisor
 
@@ -70,16 +72,16 @@ def main(words):
     command = [sys.executable, "-X", "faulthandler", *sys.argv]
     print(shlex.join(command), flush=True)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    no_gpu = arguments.device == "gpu" and not machine.gpu_count()
+    no_gpu = arguments.device == "gpu" and (arguments.no_gpu or not machine.gpu_count())
     facts = machine.describe(gpu=arguments.device == "gpu" and not no_gpu)
     if no_gpu:
-        outcome = isolation.Outcome({"status": "unavailable", "reason": "no NVIDIA GPU: the driver shows none here"})
+        outcome = isolation.Outcome({"status": "unavailable", "reason": "no NVIDIA GPU here, or gpu: false"})
     else:
         with isolation.machine_lock():
             load_before = machine.load()
-            outcome = isolation.supervise([*command, "--worker"], threads)
+            outcome = isolation.supervise([*command, "--worker"], threads, gpu=arguments.device == "gpu")
             facts["load"] = [load_before, machine.load()]
-    status, reason = record.conclude(outcome)
+    status, reason = record.conclude(outcome, arguments.device)
     record.write_record(
         arguments.out,
         {
@@ -94,7 +96,7 @@ def main(words):
         | outcome.found
         | {"status": status, "reason": reason},
     )
-    print(f"{status} {reason}", flush=True)
+    print(outcome.output, status, reason, flush=True)
 
 
 if __name__ == "__main__":

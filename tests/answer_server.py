@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from knnbench.metrics import METRICS
 
 
-def answer(module, metric, parameters, train, queries, k):
+def answer(module, metric, device, parameters, train, queries, k):
     """Do what a cell does, without the clock: ids of shape (q, k), or the words of why not."""
     Backend = importlib.import_module(f"knnbench.backends.{module}").Backend
-    backend = Backend(METRICS[metric], "cpu", 1, **parameters)
+    backend = Backend(METRICS[metric], device, 1, **parameters)
     if reason := backend.unsupported(k, *train.shape):
         return reason
     for _phase in backend.fit(train):

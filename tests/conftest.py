@@ -11,9 +11,18 @@ from pathlib import Path
 import pytest
 import yaml
 
+from knnbench import machine
+
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
-CPU_BACKENDS = {name: entry for name, entry in CONFIG["backends"].items() if "cpu" in entry["environments"]}
+DEVICES = ["cpu", "gpu"] if machine.gpu_count() else ["cpu"]
+# Name of the environment of every backend on every device that this machine has.
+ENVIRONMENTS = {
+    (name, device): env
+    for name, entry in CONFIG["backends"].items()
+    for device, env in entry["environments"].items()
+    if device in DEVICES
+}
 
 
 def snakemake(*arguments, cwd=ROOT, check=True):
@@ -26,9 +35,8 @@ def snakemake(*arguments, cwd=ROOT, check=True):
 
 @pytest.fixture(scope="session")
 def environments():
-    """Folder with the environments of all CPU backends, made by the workflow's own rule."""
-    names = sorted({entry["environments"]["cpu"] for entry in CPU_BACKENDS.values()})
-    snakemake(*(f"resources/environments/{name}/freeze.txt" for name in names))
+    """Folder with the environments of all backends, made by the workflow's own rule."""
+    snakemake(*(f"resources/environments/{name}/freeze.txt" for name in sorted(set(ENVIRONMENTS.values()))))
     return ROOT / "resources/environments"
 
 
@@ -39,10 +47,12 @@ class Server:
         ours, theirs = socket.socketpair()
         command = [python, Path(__file__).with_name("answer_server.py"), str(theirs.fileno())]
         # Every example builds its backend anew; a cache spares JAX most of the compilations.
-        jax_cache = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-        self.process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL, env=os.environ | jax_cache
-        )
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "JAX_COMPILATION_CACHE_DIR": cache,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL, env=environment)
         theirs.close()
         self.connection = Connection(ours.detach())
 

@@ -17,7 +17,7 @@ from knnbench import machine
 from knnbench.datasets import write_dataset
 from knnbench.isolation import merge
 from knnbench.metrics import METRICS
-from knnbench.record import STATUSES, write_atomically
+from knnbench.record import STATUSES, classify, write_atomically
 from knnbench.truth import exact_neighbors
 
 TIMING = {
@@ -84,6 +84,7 @@ def test_ok(bench):
         ("fork", "failed", "exit code 4"),
         ("sys.exit", "failed", "SystemExit"),
         ("exception", "failed", "ValueError: not today"),
+        ("aborting allocator", "oom_host", "memory was refused"),
         ("memory", "oom_host", "Unable to allocate"),
         ("torch memory", "oom_host", "can't allocate memory"),
     ],
@@ -110,6 +111,7 @@ def test_time_limits_end_what_cannot_be_interrupted(bench, what, when, status):
         ("pad", "low_recall", "recall 0.200"),
         ("repeat", "low_recall", "recall 0.200"),
         ("shape", "failed", "the answer has shape"),
+        ("fewer", "failed", "the answer has shape (10, 4)"),
         ("unsupported", "unsupported", "only on Sundays"),
         ("threads", "failed", "threads"),
         ("print", "ok", ""),
@@ -137,6 +139,22 @@ def test_no_gpu(bench):
     if "gpu" in record["machine"]:
         pytest.skip("there is one")
     assert record["status"] == "unavailable" and "no NVIDIA GPU" in record["reason"]
+
+
+@pytest.mark.parametrize(
+    ("text", "device", "status"),
+    [
+        ("CUDA out of memory. Tried to allocate 20.00 GiB", "gpu", "oom_device"),
+        ("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate", "gpu", "oom_device"),
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 40000400016 bytes", "gpu", "oom_device"),
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 40000400016 bytes", "cpu", "oom_host"),
+        ("StandardGpuResources: alloc fail type TemporaryMemoryBuffer dev 0", "gpu", "oom_device"),
+        ("std::bad_alloc", "gpu", "oom_host"),
+        ("an illegal memory access was encountered", "gpu", "failed"),
+    ],
+)
+def test_out_of_memory_in_many_words(text, device, status):
+    assert classify(RuntimeError(text), device) == status
 
 
 def test_wrong_environment(bench, tmp_path):

@@ -81,18 +81,18 @@ QUERIES = np.array([[0.0]], np.float32)
 )
 def test_score(ids, recall, recall_ids):
     true_ids, true_distances = np.array([[0, 1]]), np.array([[0.0, 1.0]])
-    assert score(METRICS["euclidean"], TRAIN, QUERIES, np.array([ids]), true_ids, true_distances) == (recall, recall_ids)
+    assert score(METRICS["euclidean"], TRAIN, QUERIES, np.array([ids]), 2, true_ids, true_distances) == (recall, recall_ids)
 
 
 def test_score_does_not_hide_float32():
     """A neighbour that is 1e-5 too far does not count, one that is 1e-7 too far is a tie."""
     train = np.array([[1.0], [1.0 + 1e-5], [1.0 + 1.2e-7]], np.float32)
     true_ids, true_distances = np.array([[0]]), np.array([[1.0]])
-    got = [score(METRICS["euclidean"], train, QUERIES, np.array([[i]]), true_ids, true_distances)[0] for i in range(3)]
+    got = [score(METRICS["euclidean"], train, QUERIES, np.array([[i]]), 1, true_ids, true_distances)[0] for i in range(3)]
     assert got == [1.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize("ids", [np.zeros((2, 1), int), np.zeros(1, int), np.zeros((1, 1))])
+@pytest.mark.parametrize("ids", [np.zeros((2, 1), int), np.zeros((1, 2), int), np.zeros(1, int), np.zeros((1, 1))])
 def test_score_refuses_what_is_no_answer(ids):
     with pytest.raises(ValueError, match="the answer has shape"):
-        score(METRICS["euclidean"], TRAIN, QUERIES, ids, np.array([[0]]), np.array([[0.0]]))
+        score(METRICS["euclidean"], TRAIN, QUERIES, ids, 1, np.array([[0]]), np.array([[0.0]]))

@@ -21,7 +21,8 @@ from knnbench.results import residencies
 
 SCHEMA = yaml.safe_load((ROOT / "rules/schemas/config.schema.yaml").read_text())
 JOB = re.compile(r"^Job \d+: (\S+): (\S+) on (cpu|gpu), K = (\d+)$", re.MULTILINE)
-DIRECT = {"sklearn-auto", "sklearn-ball-tree", "sklearn-kd-tree"}  # exact, by differences in float64
+# Exact, and by differences: nothing is lost.
+DIRECT = {"keops", "faiss-flat", "sklearn-auto", "sklearn-ball-tree", "sklearn-kd-tree", "sklearn-brute"}
 
 # A suite of a few seconds for the tests that run Snakemake several times.
 TINY = """

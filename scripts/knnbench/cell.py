@@ -12,21 +12,9 @@ from knnbench.datasets import read_dataset
 from knnbench.environment import installed, mismatches, read_pins
 from knnbench.machine import peak_memory, reset_peak_memory
 from knnbench.recall import score
+from knnbench.record import classify
 
 UNTIMED_LIMIT_S = 600  # import, load and score: generous, but nothing hangs for ever
-
-# As PyTorch, JAX, NumPy, FAISS and the CUDA runtime say it.
-OUT_OF_MEMORY = (
-    "out of memory",
-    "out_of_memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "unable to allocate",
-    "bad_alloc",
-    "resource_exhausted",
-    "alloc fail",
-)
-ON_DEVICE = ("cuda", "gpu", "device", "resource_exhausted")
 
 
 @dataclass(frozen=True)
@@ -51,15 +39,6 @@ class NotMeasured(Exception):
     def __init__(self, status, reason):
         super().__init__(reason)
         self.status = status
-
-
-def classify(error, device):
-    """Status of an exception: oom_host, oom_device or failed."""
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
-        on_device = device == "gpu" and any(words in text for words in ON_DEVICE)
-        return "oom_device" if on_device else "oom_host"
-    return "failed"
 
 
 def measure(cell, reporter):
@@ -115,7 +94,7 @@ def _measure(cell, reporter):
 
     timing = cell.timing
     reset_peak_memory()
-    memory = {"loaded": peak_memory()}
+    reporter.add(memory_bytes={"loaded": peak_memory()})
     reporter.enter("fit", timing.max_fit_s)
     phases = backend.fit(dataset.train)
     while True:
@@ -123,7 +102,7 @@ def _measure(cell, reporter):
         if phase is None:
             break
         reporter.add(phases_ns={phase: elapsed})
-    memory["fit"] = peak_memory()
+    reporter.add(memory_bytes={"fit": peak_memory()})
     reset_peak_memory()
 
     on_device = backend.to_query_device(dataset.test)
@@ -143,8 +122,7 @@ def _measure(cell, reporter):
             reporter.allow(timing.max_query_s)
 
         answers[residency] = repeat(work, backend.synchronize, timing, store)
-    memory["query"] = peak_memory()
-    reporter.add(memory_bytes=memory)
+    reporter.add(memory_bytes={"query": peak_memory()})
 
     reporter.enter("score", UNTIMED_LIMIT_S)
     ids = answers["host"]
@@ -152,7 +130,7 @@ def _measure(cell, reporter):
         if not (backend.to_host(answers["device"]) == ids).all():
             print("the answers of the two residencies differ in some ids (ties, or atomics in the library)", file=sys.stderr)
         answers.clear()
-    recall, recall_ids = score(dataset.metric, dataset.train, dataset.test, ids, dataset.neighbors, dataset.distances)
+    recall, recall_ids = score(dataset.metric, dataset.train, dataset.test, ids, k, dataset.neighbors, dataset.distances)
     reporter.add(recall=recall, recall_ids=recall_ids)
     if recall < timing.min_recall:
         raise NotMeasured("low_recall", f"recall {recall:.3f} is below {timing.min_recall:g}")

@@ -4,8 +4,15 @@ import importlib.metadata
 import re
 from pathlib import Path
 
-# These come with the builds that ask for them (CUDA builds of PyTorch and JAX); a CPU build asks for none.
 DEVICE_RUNTIME = ("nvidia-", "cuda-", "triton")
+
+
+def is_optional(name, pins):
+    """Whether a pinned package may be absent, or of another version: the CUDA libraries beside PyTorch.
+
+    PyTorch has builds for several versions of CUDA and for none, and each asks for the libraries that it wants.
+    """
+    return "torch" in pins and name.startswith(DEVICE_RUNTIME)
 
 
 def read_pins(path):
@@ -57,5 +64,5 @@ def mismatches(pins):
     return [
         f"{name} {found.get(name, 'missing')} (pinned {version})"
         for name, version in pins.items()
-        if found.get(name, "").split("+")[0] != version and not (name.startswith(DEVICE_RUNTIME) and name not in found)
+        if found.get(name, "").split("+")[0] != version and not is_optional(name, pins)
     ]

@@ -63,7 +63,8 @@ class Outcome:
     signal : str or None, name of the signal that ended the worker, such as "SIGSEGV"
     exit_code : int or None
     timed_out, oom_killed : bool, the supervisor ended it at its deadline; the kernel did for lack of memory
-    max_rss_bytes : int, largest resident memory of the worker over its whole life
+    max_rss_bytes : int, largest resident memory of the worker, or of a compiler that it ran, over its whole life
+    output : str, what it printed
     """
 
     found: dict = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Outcome:
     timed_out: bool = False
     oom_killed: bool = False
     max_rss_bytes: int = 0
+    output: str = ""
 
 
 def merge(into, new):
@@ -101,13 +103,15 @@ def machine_lock():
         yield
 
 
-def confine(threads, data_bytes):
+def confine(supervisor, threads, data_bytes):
     """Bound this process, a worker: it dies with its supervisor, has `threads` CPUs and `data_bytes` of memory (or None).
 
     JAX asks the kernel how many CPUs it may use and nothing else. RLIMIT_DATA and not RLIMIT_AS: JAX and CUDA reserve far
     more address space than they use. The kernel's OOM killer takes the worker first.
     """
     die_with_parent(signal.SIGKILL)
+    if os.getppid() != supervisor:  # it died before we asked
+        leave()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if data_bytes:
@@ -116,14 +120,15 @@ def confine(threads, data_bytes):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def supervise(command, threads, start_limit_s=600):
+def supervise(command, threads, gpu, start_limit_s=600):
     """Run a worker to its end or its deadline.
 
     Parameters
     ----------
     command : list of str
-        The descriptors that `Reporter` takes are appended.
+        Our process id and the descriptors that `Reporter` takes are appended.
     threads : int, for the thread pools of every library
+    gpu : bool, whether the worker may see GPUs
     start_limit_s : float, until the worker's first `Reporter.enter`
 
     Returns
@@ -133,14 +138,20 @@ def supervise(command, threads, start_limit_s=600):
     outcome = Outcome()
     kills = oom_kills()
     events, deadline, bell = os.memfd_create("events"), os.memfd_create("deadline"), os.eventfd(0)
+    output = os.memfd_create("output")
     os.write(deadline, struct.pack("d", time.monotonic() + start_limit_s))
     with tempfile.TemporaryDirectory(prefix="knnbench-") as scratch, mmap.mmap(deadline, 8) as limit:
         worker = subprocess.Popen(
-            [*command, str(events), str(deadline), str(bell)],
-            env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"TMPDIR": scratch},
+            [*command, str(os.getpid()), str(events), str(deadline), str(bell)],
+            env=os.environ
+            | dict.fromkeys(THREAD_VARIABLES, str(threads))
+            | {"TMPDIR": scratch}
+            | ({} if gpu else {"CUDA_VISIBLE_DEVICES": ""}),
             pass_fds=(events, deadline, bell),
             start_new_session=True,
             stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
         pidfd = os.pidfd_open(worker.pid)
         waiting = select.poll()
@@ -167,6 +178,9 @@ def supervise(command, threads, start_limit_s=600):
         outcome.signal = signal.Signals(-worker.returncode).name
         killed = outcome.signal == "SIGKILL" and not outcome.timed_out
         outcome.oom_killed = killed and kills is not None and (oom_kills() or 0) > kills
+    with open(output, errors="replace") as printed:
+        printed.seek(0)
+        outcome.output = printed.read()
     with open(events, "rb") as log:
         log.seek(0)
         for line in log:

@@ -28,15 +28,16 @@ def exact_distances(metric, train, queries, ids):
     return distances
 
 
-def score(metric, train, queries, ids, true_ids, true_distances):
+def score(metric, train, queries, ids, k, true_ids, true_distances):
     """Recall of an answer.
 
     Parameters
     ----------
     metric : Metric
     train, queries : ndarray, shapes (n, d) and (q, d)
-    ids : ndarray, shape (q, k)
+    ids : ndarray, shape (q, k), integer
         The answer. Ids that are negative, out of range or repeated never count.
+    k : int, how many neighbours were asked for
     true_ids : ndarray, shape (q, >= k), integer
     true_distances : ndarray, shape (q, >= k), float64
 
@@ -53,9 +54,8 @@ def score(metric, train, queries, ids, true_ids, true_distances):
         The answer is not a (q, k) array of integers.
     """
     ids = np.asarray(ids)
-    k = ids.shape[-1]
-    if ids.ndim != 2 or len(ids) != len(queries) or not np.issubdtype(ids.dtype, np.integer):
-        raise ValueError(f"the answer has shape {ids.shape} and dtype {ids.dtype}; expected ({len(queries)}, k) integers")
+    if ids.shape != (len(queries), k) or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(f"the answer has shape {ids.shape} and dtype {ids.dtype}; expected {(len(queries), k)} integers")
     ids = np.sort(ids.astype(np.int64), axis=1)
     counts = (ids >= 0) & (ids < len(train))
     counts[:, 1:] &= ids[:, 1:] != ids[:, :-1]

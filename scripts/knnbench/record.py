@@ -6,6 +6,7 @@ from pathlib import Path
 
 SCHEMA_VERSION = 1
 
+# From the best to the worst: rounds that end differently are reported by the worst.
 STATUSES = (
     "ok",
     "low_recall",
@@ -22,12 +23,42 @@ STATUSES = (
 TIMEOUTS = {"fit": "timeout_fit", "first_query": "timeout_query", "query": "timeout_query"}
 
 
-def conclude(outcome):
+# As PyTorch, JAX, NumPy, FAISS and the CUDA runtime say it.
+OUT_OF_MEMORY = (
+    "out of memory",
+    "out_of_memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "unable to allocate",
+    "bad_alloc",
+    "resource_exhausted",
+    "alloc fail",
+    "alloc_failed",
+    "memoryallocation",
+)
+ON_DEVICE = ("cuda", "cublas", "gpu", "device", "resource_exhausted")
+
+
+def out_of_memory(text, device):
+    """Status of an error that says oom_host or oom_device in one of many ways, or None."""
+    text = text.lower()
+    if not any(words in text for words in OUT_OF_MEMORY):
+        return None
+    return "oom_device" if device == "gpu" and any(words in text for words in ON_DEVICE) else "oom_host"
+
+
+def classify(error, device):
+    """Status of an exception: oom_host, oom_device or failed."""
+    return out_of_memory(str(error), device) or ("oom_host" if isinstance(error, MemoryError) else "failed")
+
+
+def conclude(outcome, device):
     """Status and reason of a cell whose worker may not have said so itself.
 
     Parameters
     ----------
     outcome : isolation.Outcome
+    device : {"cpu", "gpu"}
 
     Returns
     -------
@@ -42,6 +73,8 @@ def conclude(outcome):
         return TIMEOUTS.get(stage, "failed"), f"{stage} was ended at its time limit"
     if outcome.oom_killed:
         return "oom_host", f"killed by the kernel for lack of memory during {stage}"
+    if outcome.signal == "SIGABRT" and (status := out_of_memory(outcome.output[-2000:], device)):
+        return status, f"memory was refused and the library aborted during {stage}"
     if outcome.signal:
         return "crashed", f"{outcome.signal} during {stage}"
     return "failed", f"the worker left with exit code {outcome.exit_code} during {stage}"

@@ -4,11 +4,12 @@ import json
 import statistics
 
 from knnbench.clock import median_interval
+from knnbench.record import STATUSES
 
 PHASES = ("import", "load", "transfer", "train", "add", "first_query")
 FIT = ("transfer", "train", "add")
 MEMORY = ("loaded", "fit", "query")
-NOT_RUN = ("unsupported", "unavailable", "timeout_fit", "timeout_query", "oom_host", "oom_device", "crashed", "failed")
+NOT_RUN = tuple(status for status in STATUSES if status not in ("ok", "low_recall"))
 
 
 def residencies(device):
@@ -36,11 +37,10 @@ def row(config, cell, dataset, records, residency):
     -------
     row : dict, column -> value; None where nothing was measured
     """
-    # Rounds that end differently are reported by the first that failed.
-    worst = next((record for record in records if record["status"] != "ok"), records[0])
+    worst = max(records, key=lambda record: STATUSES.index(record["status"]))
     backend = config["backends"][cell.backend]
     samples = [ns / 1e9 for record in records for ns in record.get("query_ns", {}).get(residency, [])]
-    complete = samples and worst["status"] in ("ok", "low_recall")
+    complete = samples and worst["status"] not in NOT_RUN
     low, high = median_interval(samples) if complete else (None, None)
     phases = {phase: median_of_known([record.get("phases_ns", {}).get(phase) for record in records]) for phase in PHASES}
     fitted = phases["first_query"] is not None or worst.get("stage") in ("first_query", "query", "score")
@@ -143,7 +143,8 @@ def summarise(timings):
         also = f"; the intervals of {', '.join(tied)} overlap with its own" if tied else ""
         lines.append(f"  {dataset:20} {best['queries_per_s']:12,.0f}  {name_of(best)}{also}")
     missing = timings[timings["status"].isin(NOT_RUN)]
-    lines += ["", "Did not run:" if len(missing) else "Every cell ran."]
+    again = "Did not run (to try a cell again, delete its record in results/cells):"
+    lines += ["", again if len(missing) else "Every cell ran."]
     for (status, reason), rows in missing.groupby(["status", "reason"], sort=False):
         who = ", ".join(dict.fromkeys(f"{row['backend']}-{row['device']}" for row in rows.to_dict("records")))
         lines.append(f"  {status}, {len(rows)} rows: {reason}: {who}")

@@ -45,8 +45,6 @@ class Backend(Base):
             return f"{self.factory}: k-means needs at least {lists[1]} points, the dataset has {n}"
         if self.device == "gpu" and lists and self.metric.name == "manhattan":
             return "FAISS's GPU IVF knows euclidean and inner product only"
-        if self.device == "gpu" and k > 2048:
-            return "FAISS's GPU indexes return at most 2,048 neighbours"
         return None
 
     def threads_used(self):

@@ -36,7 +36,7 @@ class Backend(Base):
             torch.zeros(1, device=self.torch_device)
 
     def threads_used(self):
-        return torch.get_num_threads()  # KeOps' OpenMP takes OMP_NUM_THREADS from the same environment
+        return int(os.environ["OMP_NUM_THREADS"])  # what its OpenMP code reads; KeOps cannot be asked
 
     def fit(self, train):
         self.train = torch.from_numpy(train).to(self.torch_device)
@@ -53,7 +53,9 @@ class Backend(Base):
         return torch.from_numpy(queries).to(self.torch_device)
 
     def query(self, queries, k):
-        return self.keys.argKmin(k, dim=1)(queries, self.train)
+        # Left to itself KeOps takes a GPU that it sees, for tensors on the host too.
+        place = "GPU" if self.device == "gpu" else "CPU"
+        return self.keys.argKmin(k, dim=1, backend=place)(queries, self.train)
 
     def synchronize(self):
         if self.device == "gpu":

@@ -8,8 +8,8 @@ import torch
 
 from knnbench.backends.base import Backend as Base
 
-# Copies of the (batch, n) float32 matrix alive at once: the product, a temporary of the formula, and topk's work space.
-MATRICES = 3
+# Copies of the (batch, n) float32 matrix alive at once: measured while the expanded formulas are computed.
+MATRICES = 4
 
 
 class Backend(Base):
@@ -56,7 +56,8 @@ class Backend(Base):
 
     def queries_per_matrix(self, q):
         n, d = self.train.shape
-        bytes_per_query = {"all": 0, "memory": 4 * n * MATRICES, "seed": 4 * n * d}[self.batch]
+        per_pair = MATRICES if self.metric.expanded or self.metric.name == "manhattan" else MATRICES * d
+        bytes_per_query = {"all": 0, "memory": 4 * n * per_pair, "seed": 4 * n * d}[self.batch]
         return min(q, max(1, self.batch_bytes // bytes_per_query)) if bytes_per_query else q
 
     def keys(self, queries):
