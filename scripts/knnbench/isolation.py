@@ -158,11 +158,11 @@ def supervise(command, threads, gpu, start_limit_s=600):
         waiting.register(pidfd, select.POLLIN)
         waiting.register(bell, select.POLLIN)
         try:
-            ready = []
-            while (pidfd, select.POLLIN) not in ready and not outcome.timed_out:
+            ready = {}
+            while pidfd not in ready and not outcome.timed_out:
                 left = struct.unpack("d", limit[:])[0] - time.monotonic()
-                ready = waiting.poll(max(0, left) * 1000)
-                if ready == [(bell, select.POLLIN)]:
+                ready = dict(waiting.poll(max(0, left) * 1000))
+                if bell in ready:
                     os.eventfd_read(bell)
                 outcome.timed_out = left <= 0 and not ready
         finally:
