@@ -22,7 +22,8 @@ def main():
     metric = METRICS[settings["metric"]]
     try:
         train, test, hosted, origin = load(settings, arguments.files[0] if settings["source"] == "url" else None)
-        train, test = check_points(train, metric, f"{origin}, train"), check_points(test, metric, f"{origin}, test")
+        names = (settings.get(part, f"{origin}, {part}") for part in ("train", "test"))
+        train, test = (check_points(points, metric, name) for points, name in zip((train, test), names, strict=True))
         if train.shape[1] != test.shape[1]:
             raise DataError(f"{origin}: train has dimension {train.shape[1]}, test has {test.shape[1]}; they must agree")
     except DataError as error:

@@ -68,7 +68,8 @@ def main(words):
         work(arguments, threads)
 
     isolation.die_with_parent(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     command = [sys.executable, "-X", "faulthandler", *sys.argv]
     print(shlex.join(command), flush=True)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -96,7 +97,7 @@ def main(words):
         | outcome.found
         | {"status": status, "reason": reason},
     )
-    print(outcome.output, status, reason, flush=True)
+    print(f"{outcome.output}{status} {reason}", flush=True)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,9 @@ GOOD_DATASET = {"metric": "euclidean", "source": "normal", "n": 10, "d": 2}
         ({"suites__large__backends": ["x"]}, "suites.large.backends: unknown name 'x'"),
         ({"datasets__rd_a__n": 99}, "K = 100 exceeds the 99 points of dataset 'rd-a'; lower K"),
         ({"datasets__new": {"metric": "euclidean", "source": "url", "url": "ftp://host/x"}}, "does not match"),
+        ({"suites__quick__n_neighbors": 10}, "is not of type 'array'; a list of values of K"),
+        ({"backends__keops__module": "kops"}, "backends.keops.module: there is no backends/kops.py; did you mean 'keops'?"),
+        ({"backends__keops__environments": {"cpu": "skleran"}}, "there is no envs/skleran.yaml; did you mean 'sklearn'?"),
         ({"backends__keops__environments": {}}, "should be non-empty"),
         ({"backends__keops__environments": {"tpu": "x"}}, "unknown key 'tpu'; .*allowed are cpu, gpu"),
     ],
@@ -62,25 +65,39 @@ def test_wrong_configurations(changes, words):
     assert "\n" not in str(error.value)
 
 
-def test_own_files(tmp_path):
-    def settings(name):
-        return {"metric": "euclidean", "source": "file", "path": str(tmp_path / name)}
+def own(tmp_path, k, **paths):
+    """Resolve a suite of one dataset that is made from the user's files."""
+    paths = {part: str(tmp_path / name) for part, name in paths.items()}
+    dataset = {"metric": "euclidean", "source": "file", **paths}
+    return resolved(datasets__mine=dataset, suites__mine={"datasets": ["mine"], "n_neighbors": [k]}, suite="mine")
 
-    suite = {"datasets": ["mine"], "n_neighbors": [5]}
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        ({"path": "none.hdf5"}, "none.hdf5 is not a file"),
+        ({"path": "bad.hdf5"}, "bad.hdf5 is not an HDF5 file with train and test"),
+        ({"path": "good.hdf5"}, "K = 5 exceeds the 4 points of dataset 'mine'"),
+        ({"train": "a.npy", "test": "none.npy"}, "none.npy is not a file"),
+        ({"train": "a.npy", "test": "wide.npy"}, "train has dimension 2, test has 3; they must agree"),
+        ({"train": "flat.npy", "test": "a.npy"}, r"train of .*flat.npy has shape \(4,\)"),
+        ({"train": "a.npy", "test": "words.npy"}, "test of .*words.npy has shape .* dtype <U3; expected .*real numbers"),
+        ({"train": "ragged.npy", "test": "a.npy"}, "ragged.npy is not a .npy file of numbers, in rows of one length"),
+        ({"train": "bad.hdf5", "test": "a.npy"}, "bad.hdf5 is not a .npy file of numbers"),
+    ],
+)
+def test_own_files_are_looked_at_before_any_job(tmp_path, paths, words):
+    points = np.ones((4, 2))
     with h5py.File(tmp_path / "good.hdf5", "w") as file:
-        file["train"], file["test"] = np.ones((4, 2)), np.ones((1, 2))
+        file["train"], file["test"] = points, points
     (tmp_path / "bad.hdf5").write_text("not HDF5")
-    for name, words in (
-        ("none.hdf5", "is not a file"),
-        ("bad.hdf5", "is not an HDF5 file"),
-        ("good.hdf5", "exceeds the 4 points"),
-    ):
-        with pytest.raises(ConfigError, match=words):
-            resolved(datasets__mine=settings(name), suites__mine=suite, suite="mine")
-    suite["n_neighbors"] = [4]
-    assert (
-        resolved(datasets__mine=settings("good.hdf5"), suites__mine=suite, suite="mine")["datasets"]["mine"]["title"] == "mine"
-    )
+    ragged = np.array([[1.0, 2.0], [3.0]], dtype=object)
+    arrays = {"a": points, "wide": np.ones((4, 3)), "flat": points[:, 0], "words": points.astype("U3"), "ragged": ragged}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array, allow_pickle=True)
+    with pytest.raises(ConfigError, match=words):
+        own(tmp_path, 5, **paths)
+    assert own(tmp_path, 4, path="good.hdf5")["datasets"]["mine"]["title"] == "mine"
 
 
 def test_cells_of_the_paper():

@@ -106,7 +106,12 @@ def test_main_job(project):
         assert (project / f"results/test/figures/{dataset}.{suffix}").stat().st_size > 10_000
     saved = yaml.safe_load((project / "results/test/config.yaml").read_text())
     assert saved["suite"] == "test" and saved["timing"]["max_fit_s"] == CONFIG["timing"]["max_fit_s"]
-    for words in ("Fastest exact backend at K = 10", "Did not run (", "results/test/timings.csv", "results/test/figures/toy-eu"):
+    for words in (
+        "Fastest exact backend at K = 10",
+        "Did not run (",
+        "results/test/timings.csv",
+        "results/test/figures/toy-eu",
+    ):
         assert words in first.stdout
     log = (project / "logs/measure_cell/toy-euclidean/faiss-flat-cpu/k10.round0.log").read_text()
     before = records(project)
@@ -207,7 +212,7 @@ def test_bad_data_stops_with_the_row(project):
         """,
     )
     done = snakemake("--configfile", overlay, cwd=project, check=False)
-    assert done.returncode == 1 and "train: row 3 is not finite" in done.stdout and not records(project)
+    assert done.returncode == 1 and "train.npy: row 3 is not finite" in done.stdout and not records(project)
 
 
 def test_deployment_none_runs_in_this_interpreter(project):

@@ -8,6 +8,8 @@ import h5py
 import jsonschema
 import numpy as np
 
+from knnbench.datasets import REAL
+
 # Keys of a dataset besides metric, source, title and license: those it must have and those it may have.
 DRAWN = ({"n", "d"}, {"queries", "seed"})
 SOURCE_KEYS = {
@@ -17,6 +19,7 @@ SOURCE_KEYS = {
     "digits": ({"queries"}, {"seed"}),
     "url": ({"url"}, {"sha256"}),
 }
+CODE = Path(__file__).parent
 DIGITS = 1797  # points of scikit-learn's digits, training and test together
 DEFAULT_QUERIES = 10_000
 
@@ -59,7 +62,8 @@ def suggest(name, known):
 
 def explain(error):
     """One sentence about a violation of the schema."""
-    place = ".".join(map(str, error.absolute_path)) or "top level"
+    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path]
+    place = "".join(steps).removeprefix(".") or "top level"
     if error.validator == "additionalProperties":
         known = sorted(error.schema["properties"])
         unknown = sorted(set(error.instance) - set(known))
@@ -67,7 +71,8 @@ def explain(error):
     if error.validator == "enum":
         allowed = ", ".join(map(str, error.validator_value))
         return f"{place}: {error.instance!r} is not one of {allowed}"
-    return f"{place}: {error.message}"
+    description = error.schema.get("description", "")
+    return f"{place}: {error.message}" + (f"; {description}" if description else "")
 
 
 def resolve(config, schema):
@@ -90,6 +95,10 @@ def resolve(config, schema):
         raise ConfigError("timing: min_repeats is over max_repeats; raise max_repeats")
     for name, settings in config["datasets"].items():
         check_dataset(name, settings)
+    for name, backend in config["backends"].items():
+        require_file(f"backends.{name}.module", backend["module"], CODE / "backends", ".py")
+        for device, env in backend["environments"].items():
+            require_file(f"backends.{name}.environments.{device}", env, CODE.parents[1] / "envs", ".yaml")
     require_known("suite", [config["suite"]], config["suites"])
     for name, suite in config["suites"].items():
         suite.setdefault("backends", list(config["backends"]))
@@ -110,6 +119,13 @@ def require_known(place, names, known):
     for name in names:
         if name not in known:
             raise ConfigError(f"{place}: unknown name {name!r}; {suggest(name, known)}known are {', '.join(known)}")
+
+
+def require_file(place, name, folder, suffix):
+    known = sorted(path.stem for path in folder.glob(f"*{suffix}"))
+    if name not in known:
+        hint = f"{suggest(name, known)}there are {', '.join(known)}"
+        raise ConfigError(f"{place}: there is no {folder.name}/{name}{suffix}; {hint}")
 
 
 def check_dataset(name, settings):
@@ -154,19 +170,38 @@ def count_points(name, settings):
         return DIGITS - settings["queries"]
     if source != "file":
         return settings["n"]
-    paths = own_files(settings)
-    for path in paths:
+    for path in own_files(settings):
         if not Path(path).is_file():
             raise ConfigError(f"datasets.{name}: {path} is not a file; paths start in the folder that Snakemake runs in")
-    path = paths[0]
+    train, test = (read_header(name, settings, part) for part in ("train", "test"))
+    if train[1] != test[1]:
+        raise ConfigError(f"datasets.{name}: train has dimension {train[1]}, test has {test[1]}; they must agree")
+    return train[0]
+
+
+def read_header(name, settings, part):
+    """Shape of the train or test points of one's own files, without reading them.
+
+    Raises
+    ------
+    ConfigError
+    """
+    path = settings.get("path") or settings[part]
     try:
         if "path" in settings:
             with h5py.File(path, "r") as file:
-                return len(file["train"])
-        return len(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        expected = "an HDF5 file with train and test" if "path" in settings else "a .npy file without pickles"
-        raise ConfigError(f"datasets.{name}: {path} is not {expected}: {error}") from error
+                shape, dtype = file[part].shape, file[part].dtype
+        else:
+            points = np.load(path, mmap_mode="r", allow_pickle=False)
+            shape, dtype = points.shape, points.dtype
+    except (OSError, KeyError, ValueError, AttributeError, EOFError) as error:
+        expected = "an HDF5 file with train and test" if "path" in settings else "a .npy file of numbers, in rows of one length"
+        raise ConfigError(f"datasets.{name}: {path} is not {expected}") from error
+    if len(shape) != 2 or 0 in shape or dtype.kind not in REAL:
+        raise ConfigError(
+            f"datasets.{name}: {part} of {path} has shape {shape} and dtype {dtype}; expected (rows, d) and real numbers"
+        )
+    return shape
 
 
 def cells(config):

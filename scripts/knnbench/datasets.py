@@ -8,6 +8,8 @@ import numpy as np
 
 from knnbench.metrics import METRICS, Metric
 
+REAL = "fiub"  # kinds of dtype that are searched, as float32
+
 
 class DataError(ValueError):
     """Points that cannot be searched; the message names the source, the row and the next step."""
@@ -52,7 +54,7 @@ def check_points(points, metric, origin):
     DataError
     """
     points = np.asarray(points)
-    if points.dtype.kind not in "fiub":
+    if points.dtype.kind not in REAL:
         raise DataError(f"{origin}: dtype {points.dtype}; allowed are real numbers (floats and integers)")
     if points.ndim != 2 or 0 in points.shape:
         raise DataError(f"{origin}: shape {points.shape}; expected (rows, d) with at least one row and one column")
@@ -62,7 +64,8 @@ def check_points(points, metric, origin):
     def refuse(bad, what):
         if bad.any():
             row = int(bad.argmax())
-            raise DataError(f"{origin}: row {row} {what}, and {int(bad.sum()) - 1} more rows; remove or repair them")
+            others = f", and {bad.sum() - 1} more rows" if bad.sum() > 1 else ""
+            raise DataError(f"{origin}: row {row} {what}{others}; remove or repair")
 
     refuse(~np.isfinite(points).all(axis=1), "is not finite in float32 (NaN, inf or over 3.4e38)")
     if metric.normalised:
