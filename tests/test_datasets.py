@@ -133,6 +133,7 @@ def test_own_npy(tmp_path):
         (lambda path: path.write_bytes(b"<html>not found</html>"), "cannot be read"),
         (lambda path: write_hdf5(path, train=GOOD), "has no dataset 'test', only ['train']"),
         (lambda path: write_hdf5(path, train=GOOD, test=GOOD[:, :2]), "train has dimension 3, test has 2; they must agree"),
+        (lambda path: write_hdf5(path, train=GOOD, test=GOOD, neighbors=[[0]]), "its own neighbors cannot be compared"),
         (lambda path: write_hdf5(path, train=np.where(GOOD == 5, np.nan, GOOD), test=GOOD), "train: row 1 is not finite"),
     ],
 )
