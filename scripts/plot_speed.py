@@ -73,7 +73,7 @@ def draw(timings, looks):
     curves = dict(sorted(curves.items(), key=lambda item: -item[1]["queries_per_s"].max()))
     notes = [textwrap.fill(f"{reason}: {', '.join(names)}", 130, subsequent_indent="    ") for reason, names in missing.items()]
     note = "\n".join([KEY, *["Not measured:"] * bool(notes), *notes])
-    row_inches, note_inches = 0.17, 0.135 * (note.count("\n") + 1)
+    row_inches, note_inches = 0.17, 0.135 * (note.count("\n") + 1) + 0.1
     bottom_inches = row_inches * max(1, len(curves)) + 0.5
     height = 4.2 + bottom_inches + note_inches
     figure, (top, bottom) = plt.subplots(2, figsize=(7.5, height), height_ratios=[3.6, bottom_inches], layout="constrained")
@@ -112,6 +112,8 @@ def draw(timings, looks):
     bottom.grid(axis="y", visible=False)
     bottom.tick_params(axis="y", length=0)
     figure.text(0.01, 0.01, note, fontsize=6.5, va="bottom")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout moves a little with every drawing: all files get the first
     return figure
 
 
