@@ -1,5 +1,8 @@
 """From records to rows, words and figures: nothing that happened to a cell gets lost on the way."""
 
+import subprocess
+import sys
+
 import jsonschema
 import pandas as pd
 import pytest
@@ -7,7 +10,7 @@ import yaml
 from conftest import ROOT
 
 from knnbench.config import Cell
-from knnbench.figures import save, styles
+from knnbench.figures import styles
 from knnbench.results import row, sample_rows, summarise
 from plot_speed import draw
 
@@ -106,11 +109,13 @@ def test_figure_shows_what_stopped_and_what_was_not_measured():
 
 
 def test_same_numbers_same_files(tmp_path):
-    timings = pd.DataFrame(rows_of(fast=("ok", "ok"), rough=("low_recall", "ok")))
+    """Each figure is drawn by a process of its own, as in the workflow."""
+    pd.DataFrame(rows_of(fast=("ok", "ok"), rough=("low_recall", "ok"))).to_csv(tmp_path / "timings.csv", index=False)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"figures": {"dpi": 100}}))
+    command = [sys.executable, ROOT / "scripts/plot_speed.py", "--config", "config.yaml", "--timings", "timings.csv"]
+    names = [f"figure.{suffix}" for suffix in ("png", "svg", "pdf")]
     files = []
     for _ in range(2):
-        figure = draw(timings, styles(BACKENDS))
-        for suffix in ("png", "svg", "pdf"):
-            save(figure, tmp_path / f"figure.{suffix}", 100)
-            files.append((tmp_path / f"figure.{suffix}").read_bytes())
+        subprocess.run([*command, "--dataset", "data", "--out", *names], cwd=tmp_path, check=True)
+        files += [(tmp_path / name).read_bytes() for name in names]
     assert files[:3] == files[3:]
