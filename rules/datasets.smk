@@ -39,6 +39,7 @@ rule make_dataset:
             "knnbench/datasets.py",
             "knnbench/metrics.py",
             "knnbench/truth.py",
+            "knnbench/recall.py",
         ),
     output:
         "resources/datasets/{dataset}.hdf5",

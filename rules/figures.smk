@@ -9,7 +9,7 @@ rule plot_speed:
     input:
         config="results/{suite}/config.yaml",
         timings="results/{suite}/timings.csv",
-        code=code("plot_speed.py", "knnbench/figures.py"),
+        code=code("plot_speed.py", "knnbench/figures.py", "knnbench/results.py"),
     output:
         report(
             [

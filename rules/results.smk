@@ -37,6 +37,7 @@ rule gather_timings:
             "gather_timings.py",
             "knnbench/config.py",
             "knnbench/results.py",
+            "knnbench/record.py",
             "knnbench/clock.py",
         ),
     output:
