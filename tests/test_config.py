@@ -37,7 +37,10 @@ GOOD_DATASET = {"metric": "euclidean", "source": "normal", "n": 10, "d": 2}
         ({"timing__min_repeats": 0}, "timing.min_repeats: 0 is less than the minimum of 1"),
         ({"timing__min_repeats": 2000}, "min_repeats is over max_repeats"),
         ({"deployment": "docker"}, "deployment: 'docker' is not one of uv, none"),
-        ({"datasets__rd_a__metric": "cosine"}, "datasets.rd-a.metric: 'cosine' is not one of euclidean"),
+        (
+            {"datasets__rd_a__metric": "cosine"},
+            "datasets.rd-a.metric: unknown name 'cosine'; known are euclidean, manhattan, angular, hyperbolic",
+        ),
         ({"datasets__new": GOOD_DATASET | {"path": "x"}}, "source 'normal' does not use path; it takes d, n, queries, seed"),
         ({"datasets__new": {"metric": "euclidean", "source": "normal", "n": 5}}, "source 'normal' needs d"),
         ({"datasets__new": {"metric": "euclidean", "source": "file"}}, "needs test, train .or path"),

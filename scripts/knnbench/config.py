@@ -9,6 +9,7 @@ import jsonschema
 import numpy as np
 
 from knnbench.datasets import REAL
+from knnbench.metrics import METRICS
 
 # Keys of a dataset besides metric, source, title and license: those it must have and those it may have.
 DRAWN = ({"n", "d"}, {"queries", "seed"})
@@ -130,6 +131,7 @@ def require_file(place, name, folder, suffix):
 
 def check_dataset(name, settings):
     """Check that a dataset has the keys that its source needs and no others, and fill in their defaults."""
+    require_known(f"datasets.{name}.metric", [settings["metric"]], METRICS)
     source = settings["source"]
     if source == "file":
         required, optional = ({"path"}, set()) if "path" in settings else ({"train", "test"}, set())
