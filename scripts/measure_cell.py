@@ -44,7 +44,7 @@ def work(arguments, threads):
     from knnbench import cell  # NumPy and h5py: after the limits, and not in the supervisor
 
     cell.measure(
-        cell.Cell(
+        cell.Task(
             data=arguments.data,
             module=arguments.module,
             parameters=arguments.parameters,
@@ -83,8 +83,7 @@ def main(words):
             outcome = isolation.supervise([*command, "--worker"], threads, gpu=arguments.device == "gpu")
             facts["load"] = [load_before, machine.load()]
     status, reason = record.conclude(outcome, arguments.device)
-    record.write_record(
-        arguments.out,
+    written = (
         {
             "schema_version": record.SCHEMA_VERSION,
             "started": started,
@@ -95,8 +94,9 @@ def main(words):
             "max_rss_bytes": outcome.max_rss_bytes,
         }
         | outcome.found
-        | {"status": status, "reason": reason},
+        | {"status": status, "reason": reason}
     )
+    record.write_atomically(arguments.out, json.dumps(written, indent=1) + "\n")
     print(f"{outcome.output}{status} {reason}", flush=True)
 
 

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import yaml
 
-from knnbench.figures import hollow, save, stopped, styles
+from knnbench.figures import save, stopped, styles
 from knnbench.results import name_of
 
 KEY = (
@@ -30,7 +30,7 @@ def draw_curve(axes, rows, look):
     axes.plot(done["n_neighbors"], done["queries_per_s"], **(look | {"marker": None}))
     axes.vlines(done["n_neighbors"], queries / done["query_high_s"], queries / done["query_low_s"], color=look["color"])
     for low, face in ((False, look["color"]), (True, "white")):
-        some = done[hollow(done) == low]
+        some = done[(done["status"] == "low_recall") == low]
         axes.plot(some["n_neighbors"], some["queries_per_s"], **(look | {"linestyle": "none", "markerfacecolor": face}))
     beyond = stopped(rows)
     beyond = beyond[beyond["n_neighbors"] > done["n_neighbors"].max()]

@@ -18,8 +18,8 @@ UNTIMED_LIMIT_S = 600  # import, load and score: generous, but nothing hangs for
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One (dataset, backend, device, K), as the command line of scripts/measure_cell.py gives it."""
+class Task:
+    """What a worker is told of its cell, by the command line of scripts/measure_cell.py."""
 
     data: Path
     module: str
@@ -41,23 +41,23 @@ class NotMeasured(Exception):
         self.status = status
 
 
-def measure(cell, reporter):
+def measure(task, reporter):
     """Measure a cell and report everything on the way; never raises."""
     try:
-        _measure(cell, reporter)
+        _measure(task, reporter)
     except NotMeasured as end:
         reporter.add(status=end.status, reason=str(end))
     except BaseException as error:
         traceback.print_exc()
-        reporter.add(status=classify(error, cell.device), reason=f"{type(error).__name__}: {error}"[:500])
+        reporter.add(status=classify(error, task.device), reason=f"{type(error).__name__}: {error}"[:500])
 
 
-def _measure(cell, reporter):
+def _measure(task, reporter):
     reporter.enter("import", UNTIMED_LIMIT_S)
-    check_environment(cell)
+    check_environment(task)
     start = time.perf_counter_ns()
     try:
-        module = importlib.import_module(f"knnbench.backends.{cell.module}")
+        module = importlib.import_module(f"knnbench.backends.{task.module}")
     except (ImportError, OSError) as error:
         raise NotMeasured("unavailable", f"{type(error).__name__}: {error}") from error
     imported_ns = time.perf_counter_ns() - start
@@ -65,9 +65,9 @@ def _measure(cell, reporter):
 
     reporter.enter("load", UNTIMED_LIMIT_S)
     start = time.perf_counter_ns()
-    dataset = read_dataset(cell.data)
+    dataset = read_dataset(task.data)
     loaded_ns = time.perf_counter_ns() - start
-    (n, d), q, k = dataset.train.shape, len(dataset.test), cell.n_neighbors
+    (n, d), q, k = dataset.train.shape, len(dataset.test), task.n_neighbors
     reporter.add(
         phases_ns={"load": loaded_ns},
         dataset={"metric": dataset.metric.name, "n": n, "d": d, "queries": q, "sha256": dataset.sha256},
@@ -78,10 +78,10 @@ def _measure(cell, reporter):
         )
     start = time.perf_counter_ns()
     try:
-        backend = module.Backend(dataset.metric, cell.device, cell.threads, **cell.parameters)
+        backend = module.Backend(dataset.metric, task.device, task.threads, **task.parameters)
     except (ImportError, AssertionError, RuntimeError) as error:
-        if cell.device == "gpu" and classify(error, "gpu") == "failed":
-            raise NotMeasured("unavailable", f"this {cell.module} cannot use the GPU: {error}") from error
+        if task.device == "gpu" and classify(error, "gpu") == "failed":
+            raise NotMeasured("unavailable", f"this {task.module} cannot use the GPU: {error}") from error
         raise
     imported_ns += time.perf_counter_ns() - start  # opening the device belongs to loading the library
     reporter.add(phases_ns={"import": imported_ns})
@@ -89,10 +89,10 @@ def _measure(cell, reporter):
         raise NotMeasured("unsupported", reason)
     threads = backend.threads_used()
     reporter.add(threads=threads)
-    if threads not in (None, cell.threads):
-        raise RuntimeError(f"the library uses {threads} threads, {cell.threads} were asked for")
+    if threads not in (None, task.threads):
+        raise RuntimeError(f"the library uses {threads} threads, {task.threads} were asked for")
 
-    timing = cell.timing
+    timing = task.timing
     reset_peak_memory()
     reporter.add(memory_bytes={"loaded": peak_memory()})
     reporter.enter("fit", timing.max_fit_s)
@@ -107,7 +107,7 @@ def _measure(cell, reporter):
 
     on_device = backend.to_query_device(dataset.test)
     works = {"host": lambda: backend.to_host(backend.query(backend.to_query_device(dataset.test), k))}
-    if cell.device == "gpu":
+    if task.device == "gpu":
         works["device"] = lambda: backend.query(on_device, k)
     reporter.enter("first_query", timing.max_query_s + backend.compiles * timing.max_fit_s)
     elapsed, _ = elapsed_ns(works["host"], backend.synchronize)
@@ -137,9 +137,9 @@ def _measure(cell, reporter):
     reporter.add(status="ok")
 
 
-def check_environment(cell):
+def check_environment(task):
     """Refuse to time an environment other than the one that was meant: activation can fail silently."""
-    if cell.prefix and Path(sys.prefix).resolve() != cell.prefix.resolve():
-        raise RuntimeError(f"running in {sys.prefix}, meant for {cell.prefix}")
-    if cell.pinned and (wrong := mismatches(read_pins(cell.spec)[1])):
-        raise RuntimeError(f"{sys.prefix} is not what {cell.spec} pins: {', '.join(wrong)}; delete it to have it made again")
+    if task.prefix and Path(sys.prefix).resolve() != task.prefix.resolve():
+        raise RuntimeError(f"running in {sys.prefix}, meant for {task.prefix}")
+    if task.pinned and (wrong := mismatches(read_pins(task.spec)[1])):
+        raise RuntimeError(f"{sys.prefix} is not what {task.spec} pins: {', '.join(wrong)}; delete it to have it made again")

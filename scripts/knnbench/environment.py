@@ -48,7 +48,7 @@ def read_pins(path):
 
 
 def installed(names):
-    """Versions of the packages that the running interpreter has, without build labels such as +cpu."""
+    """Versions of those packages that the running interpreter has, with build labels such as +cpu."""
     versions = {}
     for name in names:
         try:

@@ -59,11 +59,6 @@ def styles(backends):
     return looks
 
 
-def hollow(rows):
-    """Which points are drawn hollow: answers of low recall."""
-    return rows["status"] == "low_recall"
-
-
 def stopped(rows):
     """Rows of cells that have no time, by K."""
     return rows[rows["status"].isin(NOT_RUN)]

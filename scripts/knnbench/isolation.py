@@ -26,6 +26,7 @@ from pathlib import Path
 from knnbench.machine import oom_kills
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
+START_LIMIT_S = 600  # until the worker's first `Reporter.enter`
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -120,7 +121,7 @@ def confine(supervisor, threads, data_bytes):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def supervise(command, threads, gpu, start_limit_s=600):
+def supervise(command, threads, gpu):
     """Run a worker to its end or its deadline.
 
     Parameters
@@ -129,7 +130,6 @@ def supervise(command, threads, gpu, start_limit_s=600):
         Our process id and the descriptors that `Reporter` takes are appended.
     threads : int, for the thread pools of every library
     gpu : bool, whether the worker may see GPUs
-    start_limit_s : float, until the worker's first `Reporter.enter`
 
     Returns
     -------
@@ -139,7 +139,7 @@ def supervise(command, threads, gpu, start_limit_s=600):
     kills = oom_kills()
     events, deadline, bell = os.memfd_create("events"), os.memfd_create("deadline"), os.eventfd(0)
     output = os.memfd_create("output")
-    os.write(deadline, struct.pack("d", time.monotonic() + start_limit_s))
+    os.write(deadline, struct.pack("d", time.monotonic() + START_LIMIT_S))
     with tempfile.TemporaryDirectory(prefix="knnbench-") as scratch, mmap.mmap(deadline, 8) as limit:
         worker = subprocess.Popen(
             [*command, str(os.getpid()), str(events), str(deadline), str(bell)],

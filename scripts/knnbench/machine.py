@@ -1,5 +1,6 @@
 """What the machine is and what a process used of it. Standard library only: every environment can import it."""
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -73,12 +74,12 @@ def peak_memory():
 
 
 def reset_peak_memory():
-    """Start `peak_memory` anew from what is resident now (proc(5), clear_refs); False where the kernel refuses."""
-    try:
+    """Start `peak_memory` anew from what is resident now (proc(5), clear_refs).
+
+    Where the kernel refuses, later peaks include what came before.
+    """
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
 
 
 def load():

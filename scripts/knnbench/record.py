@@ -1,6 +1,5 @@
 """The record of a cell: built by the supervisor from what the worker reported and how it ended. Standard library only."""
 
-import json
 import os
 from pathlib import Path
 
@@ -92,7 +91,3 @@ def write_atomically(path, text):
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def write_record(path, record):
-    write_atomically(path, json.dumps(record, indent=1) + "\n")

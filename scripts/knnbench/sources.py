@@ -55,9 +55,9 @@ def read_array(path, name=None):
             if not isinstance(values, h5py.Dataset) or values.dtype.kind == "O":
                 raise DataError(f"{path}: {name} is not a plain array of numbers; rows need one length and one dtype")
             return values[:]
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{path}: cannot be read ({error}); expected an HDF5 file or a .npy file without pickles") from error
 
 
