@@ -14,6 +14,7 @@ include: "rules/datasets.smk"
 include: "rules/cells.smk"
 include: "rules/results.smk"
 include: "rules/figures.smk"
+include: "rules/selftest.smk"
 
 
 rule all:
@@ -21,6 +22,8 @@ rule all:
     input:
         f"results/{SUITE}/timings.csv",
         f"results/{SUITE}/samples.csv",
+        f"results/{SUITE}/batches.csv",
+        f"results/{SUITE}/comparisons.csv",
         f"results/{SUITE}/summary.txt",
         FIGURES,
     localrule: True

@@ -21,10 +21,10 @@ compile --universal --generate-hashes -o requirements.txt requirements.in
 compile --universal --generate-hashes -c requirements.txt -o requirements-dev.txt requirements-dev.in
 
 environment pipeline "-r requirements.in" "-c requirements.txt" # --sdm conda: the rules that are not cells
-environment torch torch==2.13.0 numpy h5py # 2.13 also comes as a CPU build
-environment keops pykeops torch==2.13.0 numpy h5py
+environment torch torch==2.13.0 numpy h5py nvidia-ml-py # 2.13 also comes as a CPU build
+environment keops pykeops torch==2.13.0 numpy h5py nvidia-ml-py
 environment sklearn scikit-learn numpy h5py
 environment jax-cpu jax numpy h5py
-environment jax-gpu 'jax[cuda13]' numpy h5py
+environment jax-gpu 'jax[cuda13]' numpy h5py nvidia-ml-py
 environment faiss-cpu faiss-cpu numpy h5py
-environment faiss-gpu faiss-gpu torch==2.13.0 numpy h5py # torch: tensors on the device
+environment faiss-gpu faiss-gpu torch==2.13.0 numpy h5py nvidia-ml-py # torch: tensors on the device

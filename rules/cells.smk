@@ -1,14 +1,44 @@
-"""Measure the cells, one job each, one at a time on a machine.
+"""Measure the cells, one job each, one at a time on a machine, in shuffled order.
 
 Needs  a dataset, an environment
-Makes  results/cells/{dataset}/{backend}-{device}/k{k}.round{round}.json, whatever happens to the worker
+Makes  results/indexes/{dataset}/{backend}-{device}/, built once for all K, of backends that save their index
+       results/cells/{dataset}/{backend}-{device}/k{k}.round{round}.json, whatever happens to the worker
+       results/ceilings/{device}.json, what the machine reaches at most
 `--cores` does not bound the threads of a cell: timing.threads does, and the record says how many were used.
 """
+
+
+rule build_index:
+    input:
+        data="resources/datasets/{dataset}.hdf5",
+        environment=lambda wildcards: environment(cell_environment(wildcards)),
+        spec=lambda wildcards: ROOT / f"envs/{cell_environment(wildcards)}.yaml",
+        code=cell_code,
+    output:
+        directory("results/indexes/{dataset}/{backend}-{device}"),
+    log:
+        "logs/build_index/{dataset}/{backend}-{device}.log",
+    priority: lambda wildcards: turn(wildcards.dataset, wildcards.backend, wildcards.device)
+    conda:
+        lambda wildcards: f"../envs/{cell_environment(wildcards)}.yaml"
+    threads: config["timing"]["threads"] or machine.available_cpus()
+    resources:
+        machine=100,
+        gpu=lambda wildcards: int(wildcards.device == "gpu" and GPU),
+    params:
+        python=lambda wildcards: python(cell_environment(wildcards)),
+        flags=fit_flags,
+    message:
+        "{wildcards.dataset}: {wildcards.backend} on {wildcards.device}, build the index"
+    shell:
+        "exec {params.python} {input.code[0]:q} --data {input.data:q} --device {wildcards.device}"
+        " --spec {input.spec:q} {params.flags:q} --index {output:q} > {log:q} 2>&1"
 
 
 rule measure_cell:
     input:
         data="resources/datasets/{dataset}.hdf5",
+        index=index,
         environment=lambda wildcards: environment(cell_environment(wildcards)),
         spec=lambda wildcards: ROOT / f"envs/{cell_environment(wildcards)}.yaml",
         code=cell_code,
@@ -16,6 +46,7 @@ rule measure_cell:
         "results/cells/{dataset}/{backend}-{device}/k{k}.round{round}.json",
     log:
         "logs/measure_cell/{dataset}/{backend}-{device}/k{k}.round{round}.log",
+    priority: lambda wildcards: turn(*wildcards) - 1 - int(wildcards.round)
     conda:
         lambda wildcards: f"../envs/{cell_environment(wildcards)}.yaml"
     threads: config["timing"]["threads"] or machine.available_cpus()
@@ -25,9 +56,41 @@ rule measure_cell:
     params:
         python=lambda wildcards: python(cell_environment(wildcards)),
         flags=cell_flags,
+        index=lambda wildcards, input: ["--index", input.index] if input.index else [],
     message:
         "{wildcards.dataset}: {wildcards.backend} on {wildcards.device}, K = {wildcards.k}"
     shell:
         # exec: the script is Snakemake's child and dies with it, even by kill -9.
         "exec {params.python} {input.code[0]:q} --data {input.data:q} --device {wildcards.device}"
-        " --n-neighbors {wildcards.k} --spec {input.spec:q} {params.flags:q} --out {output:q} > {log:q} 2>&1"
+        " --n-neighbors {wildcards.k} --spec {input.spec:q} {params.flags:q} {params.index:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule measure_ceilings:
+    input:
+        environment=lambda wildcards: environment(CEILINGS[wildcards.device]),
+        code=code(
+            "measure_ceilings.py",
+            "knnbench/gpu.py",
+            "knnbench/isolation.py",
+            "knnbench/machine.py",
+            "knnbench/record.py",
+        ),
+    output:
+        "results/ceilings/{device}.json",
+    log:
+        "logs/measure_ceilings/{device}.log",
+    priority: -1
+    conda:
+        lambda wildcards: f"../envs/{CEILINGS[wildcards.device]}.yaml"
+    threads: config["timing"]["threads"] or machine.available_cpus()
+    resources:
+        machine=100,
+        gpu=lambda wildcards: int(wildcards.device == "gpu"),
+    params:
+        python=lambda wildcards: python(CEILINGS[wildcards.device]),
+        threads=config["timing"]["threads"],
+    message:
+        "Measure what the {wildcards.device} reaches at most"
+    shell:
+        "{params.python} {input.code[0]:q} --device {wildcards.device} --threads {params.threads}"
+        " --out {output:q} > {log:q} 2>&1"

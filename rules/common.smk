@@ -1,5 +1,6 @@
 """What the other rules share: the checked configuration, the cells of the suite, and input functions."""
 
+import hashlib
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ ROOT = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
-from knnbench import machine
+from knnbench import gpu, machine
 from knnbench.config import ConfigError, cells, downloads, own_files, resolve, used
 
 try:
@@ -31,11 +32,15 @@ SUITE = config["suite"]
 CELLS = cells(config)
 ROUNDS = range(config["timing"]["rounds"])
 FIGURES = [
-    f"results/{SUITE}/figures/{dataset}.{suffix}"
-    for dataset in config["suites"][SUITE]["datasets"]
+    f"results/{SUITE}/figures/{name}.{suffix}"
+    for name in [*config["suites"][SUITE]["datasets"], "roofline"]
     for suffix in config["figures"]["formats"]
 ]
-GPU = machine.gpu_count() > 0 if config["gpu"] == "auto" else config["gpu"]
+GPU = gpu.count() > 0 if config["gpu"] == "auto" else config["gpu"]
+# Which environment measures the ceilings of which device.
+CEILINGS = {"cpu": "pipeline"} | (
+    {"gpu": "torch"} if GPU and "gpu" in {cell.device for cell in CELLS} else {}
+)
 CONDA = any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method)
 
 # A cell takes the whole machine and everything else a hundredth: nothing runs beside a cell at any --cores. On a cluster
@@ -82,6 +87,10 @@ onstart:
         "boot": machine.boot_id(),
     }
     RUNNING.write_text(json.dumps(run))
+    # Snakemake bounds the jobs that it starts per second by looking through all waiting jobs again, once a second for every
+    # job that it ever started: a third of a CPU after 45 jobs, beside what is timed. Cells take turns; there is nothing to bound.
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
 
 
 wildcard_constraints:
@@ -140,6 +149,7 @@ HARNESS = ["measure_cell.py"] + [
         "isolation",
         "record",
         "machine",
+        "gpu",
         "cell",
         "clock",
         "recall",
@@ -163,20 +173,38 @@ def cell_code(wildcards):
     return code(*HARNESS, f"knnbench/backends/{backend['module']}.py")
 
 
-def cell_flags(wildcards):
-    """What changes a cell's numbers, as flags of the script: a change of a value measures again."""
-    backend = config["backends"][wildcards.backend]
-    timing = {
-        key: value
-        for key, value in config["timing"].items()
-        if key not in ("rounds", "threads", "memory_gb")
-    }
+def index(wildcards):
+    """Where a cell finds its index, if its backend saves one."""
+    saves = config["backends"][wildcards.backend]["saves"]
+    return (
+        f"results/indexes/{wildcards.dataset}/{wildcards.backend}-{wildcards.device}"
+        if saves
+        else []
+    )
+
+
+def turn(*place):
+    """Priority of a timed job: below everything else, so that what it needs is there; round by round; shuffled by the seed."""
+    name = "/".join(map(str, (config["timing"]["seed"], *place)))
+    return -1 - int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8
+
+
+# Of the timing section, what says how queries are timed; the rest says when and on what.
+QUERY_TIMING = (
+    "min_sample_s min_repeats max_repeats budget_s rel_ci max_query_s min_recall"
+    " batch_sizes batch_calls batch_budget_s seed"
+).split()
+
+
+def fit_flags(wildcards):
+    """What changes a fit, as flags of the script: a change of a value measures again."""
+    backend, timing = config["backends"][wildcards.backend], config["timing"]
     flags = {
         "--module": backend["module"],
         "--parameters": json.dumps(backend["parameters"], sort_keys=True),
-        "--timing": json.dumps(timing, sort_keys=True),
-        "--threads": config["timing"]["threads"],
-        "--memory-gb": config["timing"]["memory_gb"],
+        "--max-fit-s": timing["max_fit_s"],
+        "--threads": timing["threads"],
+        "--memory-gb": timing["memory_gb"],
     }
     words = [str(word) for flag in flags.items() for word in flag]
     env = cell_environment(wildcards)
@@ -184,4 +212,11 @@ def cell_flags(wildcards):
         words += ["--prefix", f"resources/environments/{env}"]
     if wildcards.device == "gpu" and not GPU:
         words.append("--no-gpu")
+    words += ["--retry-noisy"] * timing["retry_noisy"]
     return words + ["--unpinned"] * (config["deployment"] == "none" and not CONDA)
+
+
+def cell_flags(wildcards):
+    """What changes a cell's numbers: its fit, and how its queries are timed."""
+    timing = {key: config["timing"][key] for key in QUERY_TIMING}
+    return [*fit_flags(wildcards), "--timing", json.dumps(timing, sort_keys=True)]

@@ -2,6 +2,7 @@
 
 Needs  results/{suite}/timings.csv
 Makes  results/{suite}/figures/{dataset}.{png,svg,pdf}: queries per second against K, with the fit times
+       results/{suite}/figures/roofline.{png,svg,pdf}: how much of the machine the exact backends use
 """
 
 
@@ -9,7 +10,7 @@ rule plot_speed:
     input:
         config="results/{suite}/config.yaml",
         timings="results/{suite}/timings.csv",
-        code=code("plot_speed.py", "knnbench/figures.py", "knnbench/results.py"),
+        code=code("plot_speed.py", "knnbench/figures.py", "knnbench/record.py", "knnbench/words.py"),
     output:
         report(
             [
@@ -34,3 +35,36 @@ rule plot_speed:
     shell:
         "{params.python} {input.code[0]:q} --config {input.config:q} --timings {input.timings:q}"
         " --dataset {wildcards.dataset:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule plot_roofline:
+    input:
+        config="results/{suite}/config.yaml",
+        timings="results/{suite}/timings.csv",
+        ceilings=expand("results/ceilings/{device}.json", device=CEILINGS),
+        code=code(
+            "plot_roofline.py", "knnbench/figures.py", "knnbench/record.py", "knnbench/words.py"
+        ),
+    output:
+        report(
+            [
+                f"results/{{suite}}/figures/roofline.{suffix}"
+                for suffix in config["figures"]["formats"]
+            ],
+            caption="captions/roofline.rst",
+            category="Roofline",
+        ),
+    log:
+        "logs/plot_roofline/{suite}.log",
+    localrule: True
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+    message:
+        "Draw the roofline"
+    shell:
+        "{params.python} {input.code[0]:q} --config {input.config:q} --timings {input.timings:q}"
+        " --ceilings {input.ceilings:q} --out {output:q} > {log:q} 2>&1"

@@ -1,7 +1,8 @@
 """Gather the records of a suite.
 
 Needs  the record of every cell and round
-Makes  results/{suite}/config.yaml, timings.csv (a row per cell and residency), samples.csv (a row per repeat), summary.txt
+Makes  results/{suite}/config.yaml, timings.csv (a row per cell and residency), batches.csv (a row per batch size),
+       comparisons.csv (a row per pair), samples.csv (a row per timed call), summary.txt
 docs/results.md explains the columns; schemas/timings.schema.yaml is checked before anything is written.
 """
 
@@ -32,6 +33,7 @@ rule gather_timings:
         datasets=[
             f"resources/datasets/{dataset}.hdf5" for dataset in config["suites"][SUITE]["datasets"]
         ],
+        ceilings=expand("results/ceilings/{device}.json", device=CEILINGS),
         schema=ROOT / "rules/schemas/timings.schema.yaml",
         code=code(
             "gather_timings.py",
@@ -39,6 +41,8 @@ rule gather_timings:
             "knnbench/results.py",
             "knnbench/record.py",
             "knnbench/clock.py",
+            "knnbench/intervals.py",
+            "knnbench/words.py",
         ),
     output:
         timings=report(
@@ -47,6 +51,8 @@ rule gather_timings:
             category="Tables",
         ),
         samples="results/{suite}/samples.csv",
+        batches="results/{suite}/batches.csv",
+        comparisons="results/{suite}/comparisons.csv",
         summary="results/{suite}/summary.txt",
     log:
         "logs/gather_timings/{suite}.log",
@@ -62,5 +68,6 @@ rule gather_timings:
     shell:
         # The records are named by the configuration: a command line cannot hold thousands of paths.
         "{params.python} {input.code[0]:q} --config {input.config:q} --schema {input.schema:q} --cells results/cells"
-        " --datasets resources/datasets"
-        " --timings {output.timings:q} --samples {output.samples:q} --summary {output.summary:q} > {log:q} 2>&1"
+        " --datasets resources/datasets --ceilings {input.ceilings:q}"
+        " --timings {output.timings:q} --samples {output.samples:q} --batches {output.batches:q}"
+        " --comparisons {output.comparisons:q} --summary {output.summary:q} > {log:q} 2>&1"

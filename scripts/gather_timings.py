@@ -10,7 +10,8 @@ import pandas as pd
 import yaml
 
 from knnbench.config import cells
-from knnbench.results import residencies, row, sample_rows, summarise
+from knnbench.results import COMPARISON, batch_rows, compare, residencies, row, sample_rows, times
+from knnbench.words import summarise
 
 
 def main():
@@ -19,8 +20,11 @@ def main():
     parser.add_argument("--schema", type=Path, required=True, help="of a row of timings.csv")
     parser.add_argument("--cells", type=Path, required=True, help="folder of the records")
     parser.add_argument("--datasets", type=Path, required=True, help="folder of the dataset files")
+    parser.add_argument("--ceilings", type=Path, nargs="+", required=True, help="of the devices: cpu.json, gpu.json")
     parser.add_argument("--timings", type=Path, required=True)
     parser.add_argument("--samples", type=Path, required=True)
+    parser.add_argument("--batches", type=Path, required=True)
+    parser.add_argument("--comparisons", type=Path, required=True)
     parser.add_argument("--summary", type=Path, required=True)
     arguments = parser.parse_args()
 
@@ -29,12 +33,18 @@ def main():
     for name in config["datasets"]:
         with h5py.File(arguments.datasets / f"{name}.hdf5", "r") as file:
             datasets[name] = dict(file.attrs)
-    rows, samples = [], []
+    ceilings = {path.stem: json.loads(path.read_text()) for path in arguments.ceilings}
+    rows, samples, batches, entries = [], [], [], []
     for cell in cells(config):
         paths = [arguments.cells / cell.record(number) for number in range(config["timing"]["rounds"])]
         records = [json.loads(path.read_text()) for path in paths]
-        rows += [row(config, cell, datasets[cell.dataset], records, each) for each in residencies(cell.device)]
+        for residency in residencies(cell.device):
+            rows.append(row(config, cell, datasets[cell.dataset], records, residency, ceilings.get(cell.device)))
+            batches += batch_rows(config, cell, records, residency)
+            if rows[-1]["query_median_s"]:
+                entries.append((rows[-1], times(records, residency)))
         samples += sample_rows(cell, records)
+    comparisons = pd.DataFrame(compare(entries), columns=COMPARISON)
 
     validator = jsonschema.Draft202012Validator(yaml.safe_load(arguments.schema.read_text()))
     for each in rows:
@@ -43,7 +53,9 @@ def main():
             raise SystemExit(f"{where}: {'.'.join(map(str, error.absolute_path))}: {error.message}; see {arguments.schema}")
     # dtype object: whole numbers stay whole where some are missing
     pd.DataFrame(rows, dtype=object).to_csv(arguments.timings, index=False)
-    pd.DataFrame(samples).to_csv(arguments.samples, index=False)
+    pd.DataFrame(samples, dtype=object).to_csv(arguments.samples, index=False)
+    pd.DataFrame(batches, dtype=object).to_csv(arguments.batches, index=False)
+    comparisons.to_csv(arguments.comparisons, index=False)
     notes = [
         f"{name}: the neighbours that came with the file agree with ours for {attributes['hosted_neighbors_recall']:.4%}\n"
         for name, attributes in datasets.items()
@@ -51,7 +63,7 @@ def main():
     ]
     figures = arguments.timings.parent / "figures"
     paths = "\n".join([str(arguments.timings), *(str(figures / f"{name}.*") for name in datasets)])
-    arguments.summary.write_text(f"{summarise(pd.read_csv(arguments.timings))}{''.join(notes)}\n{paths}\n")
+    arguments.summary.write_text(f"{summarise(pd.read_csv(arguments.timings), comparisons)}{''.join(notes)}\n{paths}\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Measure one cell: a worker process does it, this one enforces the limits and always writes the record.
 
+With --index the cell loads the index that is there; without --n-neighbors that index is built, for all K, and its fit recorded.
 The command can be pasted into a terminal from the cell's log.
 """
 
@@ -11,20 +12,23 @@ import sys
 import time
 from pathlib import Path
 
-from knnbench import isolation, machine, record
+from knnbench import gpu, isolation, machine, record
 
 
 def parse_arguments(words):
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the record, JSON")
+    parser.add_argument("--out", type=Path, help="the record, JSON; of an index it is fit.json in its folder")
     parser.add_argument("--data", type=Path, required=True, help="dataset file")
     parser.add_argument("--module", required=True, help="of knnbench.backends")
     parser.add_argument("--parameters", type=json.loads, default={}, help="of the backend, a JSON object")
     parser.add_argument("--device", choices=("cpu", "gpu"), required=True)
-    parser.add_argument("--n-neighbors", type=int, required=True)
+    parser.add_argument("--n-neighbors", type=int, help="absent: build the index and stop")
+    parser.add_argument("--index", type=Path, help="folder of a saved index and its record, fit.json")
     parser.add_argument("--threads", type=int, required=True, help="0: every CPU that this process may use")
     parser.add_argument("--memory-gb", type=float, required=True, help="0: nine tenths of what is available now")
-    parser.add_argument("--timing", type=json.loads, required=True, help="the timing section, a JSON object")
+    parser.add_argument("--max-fit-s", type=float, required=True, help="limit of the fit")
+    parser.add_argument("--timing", type=json.loads, help="how queries are timed, a JSON object")
+    parser.add_argument("--retry-noisy", action="store_true", help="measure up to three times while others use our CPUs")
     parser.add_argument("--spec", type=Path, required=True, help="envs/NAME.yaml of this environment")
     parser.add_argument("--unpinned", action="store_true", help="accept other versions than the spec's")
     parser.add_argument("--prefix", type=Path, help="where this environment must be; unchecked if absent")
@@ -35,10 +39,9 @@ def parse_arguments(words):
 
 def work(arguments, threads):
     """Be the worker."""
-    gpu = arguments.device == "gpu"
     memory = int(arguments.memory_gb * 1e9) or int(0.9 * (machine.available_memory() or 0))
     supervisor, *descriptors = arguments.worker
-    isolation.confine(supervisor, threads, None if gpu else memory)
+    isolation.confine(supervisor, threads, memory if arguments.device == "cpu" else None)
     reporter = isolation.Reporter(*descriptors)
 
     from knnbench import cell  # NumPy and h5py: after the limits, and not in the supervisor
@@ -50,8 +53,10 @@ def work(arguments, threads):
             parameters=arguments.parameters,
             device=arguments.device,
             n_neighbors=arguments.n_neighbors,
+            index=arguments.index,
             threads=threads,
-            timing=cell.Timing(**arguments.timing),
+            max_fit_s=arguments.max_fit_s,
+            timing=arguments.timing and cell.Timing(**arguments.timing),
             spec=arguments.spec,
             pinned=not arguments.unpinned,
             prefix=arguments.prefix,
@@ -73,16 +78,23 @@ def main(words):
     command = [sys.executable, "-X", "faulthandler", *sys.argv]
     print(shlex.join(command), flush=True)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    no_gpu = arguments.device == "gpu" and (arguments.no_gpu or not machine.gpu_count())
-    facts = machine.describe(gpu=arguments.device == "gpu" and not no_gpu)
+    no_gpu = arguments.device == "gpu" and (arguments.no_gpu or not gpu.count())
+    facts = machine.describe("cpu" if no_gpu else arguments.device)
+    built = {}
+    if arguments.index and arguments.n_neighbors:
+        built = json.loads((arguments.index / "fit.json").read_text())
+    elif arguments.index:
+        arguments.index.mkdir(parents=True, exist_ok=True)
     if no_gpu:
         outcome = isolation.Outcome({"status": "unavailable", "reason": "no NVIDIA GPU here, or gpu: false"})
+    elif built and built["status"] != "ok":  # the fit gets no second try
+        outcome = isolation.Outcome({"status": built["status"], "reason": f"{built['reason']} (building the index)"})
     else:
         with isolation.machine_lock():
-            load_before = machine.load()
-            outcome = isolation.supervise([*command, "--worker"], threads, gpu=arguments.device == "gpu")
-            facts["load"] = [load_before, machine.load()]
+            outcome = measure_quietly(arguments, command, threads, facts)
     status, reason = record.conclude(outcome, arguments.device)
+    found = fit_of(built)
+    isolation.merge(found, outcome.found)
     written = (
         {
             "schema_version": record.SCHEMA_VERSION,
@@ -93,11 +105,38 @@ def main(words):
             "machine": facts,
             "max_rss_bytes": outcome.max_rss_bytes,
         }
-        | outcome.found
+        | found
         | {"status": status, "reason": reason}
     )
-    record.write_atomically(arguments.out, json.dumps(written, indent=1) + "\n")
+    out = arguments.out or arguments.index / "fit.json"
+    record.write_atomically(out, json.dumps(written, indent=1) + "\n")
     print(f"{outcome.output}{status} {reason}", flush=True)
+
+
+def fit_of(built):
+    """What the record of a cell takes over from the record of its index: the fit, which the cell did not repeat."""
+    fit = {"phases_ns": ("transfer", "train", "add"), "memory_bytes": ("fit",), "device_memory_bytes": ("fit",)}
+    found = {
+        key: {name: built[key][name] for name in names if name in built[key]} for key, names in fit.items() if key in built
+    }
+    return found | ({"index_bytes": built["index_bytes"]} if "index_bytes" in built else {})
+
+
+def measure_quietly(arguments, command, threads, facts):
+    """Run the worker; with --retry-noisy again while others disturb it, and keep the quietest of three attempts."""
+    attempts = []
+    for _ in range(3 if arguments.retry_noisy else 1):
+        before = {"load": machine.load(), "gpu": gpu.state() if arguments.device == "gpu" else None}
+        outcome = isolation.supervise([*command, "--worker"], threads, gpu=arguments.device == "gpu")
+        after = {"load": machine.load(), "gpu": gpu.state() if arguments.device == "gpu" else None}
+        noise = outcome.found.get("noise", {})
+        attempts.append((noise.get("others_cpus", 0), len(attempts), outcome, before, after))
+        if not noise.get("noisy"):
+            break
+    _, chosen, outcome, before, after = min(attempts)
+    facts |= {"before": before, "after": after}
+    outcome.found |= {"attempts": len(attempts), "attempt": chosen}
+    return outcome
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from knnbench.figures import save, stopped, styles
-from knnbench.results import name_of
+from knnbench.words import name_of
 
 KEY = (
     "Solid: exact; dashed: approximate. Thin: CPU; thick: GPU. Hollow: low recall. "

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from knnbench import machine
+from knnbench import gpu
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
-DEVICES = ["cpu", "gpu"] if machine.gpu_count() else ["cpu"]
+DEVICES = ["cpu", "gpu"] if gpu.count() else ["cpu"]
 # Name of the environment of every backend on every device that this machine has.
 ENVIRONMENTS = {
     (name, device): env

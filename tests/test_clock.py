@@ -4,9 +4,21 @@ import math
 
 import pytest
 
-from knnbench.clock import Timing, elapsed_ns, median_interval, repeat
+from knnbench.clock import Timing, each_ns, elapsed_ns, median_interval, repeat
 
-TIMING = Timing(min_repeats=5, max_repeats=50, budget_s=1e9, rel_ci=1e-9, max_fit_s=1, max_query_s=1, min_recall=0.75)
+TIMING = Timing(
+    min_sample_s=0.001,
+    min_repeats=5,
+    max_repeats=50,
+    budget_s=1e9,
+    rel_ci=1e-9,
+    max_query_s=1,
+    min_recall=0.75,
+    batch_sizes=[],
+    batch_calls=1,
+    batch_budget_s=0,
+    seed=0,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,17 +43,50 @@ def test_elapsed_synchronises_on_both_sides():
     assert calls == ["sync", "work", "sync"] and result == 7 and elapsed > 0
 
 
-def repeats(monkeypatch, durations_s, **changes):
-    """Number of repeats under a clock that says each of these durations in turn."""
-    now, stored = [0], []
+def test_every_loop_is_synchronised():
+    calls = []
+    elapsed_ns(lambda: calls.append("work"), lambda: calls.append("sync"), loops=3)
+    assert calls == ["sync", *["work", "sync"] * 3]
+
+
+def clock_of(monkeypatch, durations_s):
+    """A clock under which work takes these durations in turn; returns the list of what was timed."""
+    now, timed = [0], []
 
     def perf_counter_ns():
-        now.append(now[-1] + (int(durations_s(len(stored)) * 1e9) if len(now) % 2 == 0 else 0))
+        if len(now) % 2 == 0:
+            timed.append(durations_s(len(timed)))
+        now.append(now[-1] + (round(timed[-1] * 1e9) if len(now) % 2 == 0 else 0))
         return now[-1]
 
     monkeypatch.setattr("time.perf_counter_ns", perf_counter_ns)
-    repeat(lambda: None, lambda: None, Timing(**{**vars(TIMING), **changes}), stored.append)
+    return timed
+
+
+def repeats(monkeypatch, durations_s, **changes):
+    """Number of repeats under a clock that says each of these durations in turn."""
+    clock_of(monkeypatch, durations_s)
+    stored = []
+    timing = Timing(**{**vars(TIMING), **changes})
+    repeat(lambda: None, lambda: None, timing, lambda sample, loops: stored.append((sample, loops)))
+    assert {loops for _, loops in stored} == {1}
     return len(stored)
+
+
+def test_short_work_is_looped(monkeypatch):
+    """A first pass of 10 µs asks for 100 loops of it in a sample of 1 ms, and is no sample itself."""
+    clock_of(monkeypatch, lambda i: 10e-6 if i == 0 else 2e-3)
+    stored = []
+    repeat(lambda: None, lambda: None, TIMING, lambda sample, loops: stored.append((sample, loops)))
+    assert stored == [(20_000, 100)] * len(stored) and len(stored) == TIMING.min_repeats
+
+
+def test_each_call_is_timed_once(monkeypatch):
+    clock_of(monkeypatch, lambda i: i + 1.0)
+    calls = []
+    works = [lambda i=i: calls.append(i) for i in range(10)]
+    assert list(each_ns(works, lambda: None, budget_s=5.5, at_least=2)) == [1e9, 2e9, 3e9]
+    assert calls == [0, 1, 2]
 
 
 def test_repeats_until_precise(monkeypatch):

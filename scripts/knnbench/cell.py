@@ -7,27 +7,38 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from knnbench.clock import Timing, elapsed_ns, repeat
+import numpy as np
+
+from knnbench import gpu
+from knnbench.clock import Timing, each_ns, elapsed_ns, repeat
 from knnbench.datasets import read_dataset
 from knnbench.environment import installed, mismatches, read_pins
-from knnbench.machine import peak_memory, reset_peak_memory
+from knnbench.machine import Watch, energy, energy_between, peak_memory, reset_peak_memory
 from knnbench.recall import score
 from knnbench.record import classify
 
-UNTIMED_LIMIT_S = 600  # import, load and score: generous, but nothing hangs for ever
+UNTIMED_LIMIT_S = 600  # import, load, save and score: generous, but nothing hangs for ever
+ENERGY_S = 1.0  # how long passes go on to be weighed: many updates of the counters
+PHASES = ["transfer", "train", "add"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is told of its cell, by the command line of scripts/measure_cell.py."""
+    """What a worker is told of its cell, by the command line of scripts/measure_cell.py.
+
+    Without `n_neighbors` the worker fits, saves the index in the folder `index` and ends; with both it loads the index from
+    there in place of the fit.
+    """
 
     data: Path
     module: str
     parameters: dict
     device: str
-    n_neighbors: int
+    n_neighbors: int | None
+    index: Path | None
     threads: int
-    timing: Timing
+    max_fit_s: float
+    timing: Timing | None
     spec: Path
     pinned: bool
     prefix: Path | None
@@ -44,7 +55,29 @@ class NotMeasured(Exception):
 def measure(task, reporter):
     """Measure a cell and report everything on the way; never raises."""
     try:
-        _measure(task, reporter)
+        memory = Memory(task.device, reporter)
+        backend, dataset = prepare(task, reporter)
+        memory.loaded()
+        watch = Watch()
+        if task.index and task.n_neighbors:
+            load_index(task, backend, reporter)
+            memory.report("load_index")
+        else:
+            fit(task, backend, dataset.train, reporter)
+            memory.report("fit")
+        if task.n_neighbors is None:
+            reporter.add(noise=watch.report())
+            reporter.enter("save", UNTIMED_LIMIT_S)
+            backend.save(task.index / "index")
+            reporter.add(index_bytes=size_of(task.index / "index"))
+        else:
+            ids = measure_queries(task, backend, dataset.test, reporter)
+            memory.report("query")
+            reporter.add(noise=watch.report())
+            measure_batches(task, backend, dataset.test, reporter)
+            measure_energy(task, backend, dataset.test, reporter)
+            grade(task, dataset, ids, reporter)
+        reporter.add(status="ok")
     except NotMeasured as end:
         reporter.add(status=end.status, reason=str(end))
     except BaseException as error:
@@ -52,7 +85,38 @@ def measure(task, reporter):
         reporter.add(status=classify(error, task.device), reason=f"{type(error).__name__}: {error}"[:500])
 
 
-def _measure(task, reporter):
+class Memory:
+    """Memory of this process by the kernel, and of the device by its driver, libraries' pools included."""
+
+    def __init__(self, device, reporter):
+        self.reporter = reporter
+        self.on_device = device == "gpu" and gpu.memory() is not None
+        self.device_base = gpu.memory() if self.on_device else 0
+
+    def loaded(self):
+        """Report what is taken with library and data loaded; later reports are above that."""
+        self.base = 0
+        reset_peak_memory()
+        self.base, self.device_base = self.report("loaded")
+
+    def report(self, phase):
+        """Report the largest memory of a phase that is over: the process's peak, and what the device's pools have kept."""
+        peak, on_device = peak_memory(), gpu.memory() if self.on_device else 0
+        self.reporter.add(memory_bytes={phase: peak - self.base})
+        if self.on_device:
+            self.reporter.add(device_memory_bytes={phase: on_device - self.device_base})
+        reset_peak_memory()
+        return peak, on_device
+
+
+def prepare(task, reporter):
+    """Import the library, read the dataset and open the backend.
+
+    Returns
+    -------
+    backend : Backend
+    dataset : Dataset
+    """
     reporter.enter("import", UNTIMED_LIMIT_S)
     check_environment(task)
     start = time.perf_counter_ns()
@@ -67,7 +131,7 @@ def _measure(task, reporter):
     start = time.perf_counter_ns()
     dataset = read_dataset(task.data)
     loaded_ns = time.perf_counter_ns() - start
-    (n, d), q, k = dataset.train.shape, len(dataset.test), task.n_neighbors
+    (n, d), q, k = dataset.train.shape, len(dataset.test), task.n_neighbors or 1
     reporter.add(
         phases_ns={"load": loaded_ns},
         dataset={"metric": dataset.metric.name, "n": n, "d": d, "queries": q, "sha256": dataset.sha256},
@@ -91,25 +155,48 @@ def _measure(task, reporter):
     reporter.add(threads=threads)
     if threads not in (None, task.threads):
         raise RuntimeError(f"the library uses {threads} threads, {task.threads} were asked for")
+    return backend, dataset
 
-    timing = task.timing
-    reset_peak_memory()
-    reporter.add(memory_bytes={"loaded": peak_memory()})
-    reporter.enter("fit", timing.max_fit_s)
-    phases = backend.fit(dataset.train)
-    while True:
+
+def fit(task, backend, train, reporter):
+    reporter.enter("fit", task.max_fit_s)
+    phases = backend.fit(train)
+    for expected in PHASES:
         elapsed, phase = elapsed_ns(lambda: next(phases, None), backend.synchronize)
-        if phase is None:
-            break
+        if phase != expected:
+            raise RuntimeError(f"the fit yielded {phase!r} where {expected!r} was due; it must yield {', '.join(PHASES)}")
         reporter.add(phases_ns={phase: elapsed})
-    reporter.add(memory_bytes={"fit": peak_memory()})
-    reset_peak_memory()
 
-    on_device = backend.to_query_device(dataset.test)
-    works = {"host": lambda: backend.to_host(backend.query(backend.to_query_device(dataset.test), k))}
+
+def load_index(task, backend, reporter):
+    reporter.enter("load_index", UNTIMED_LIMIT_S)
+    elapsed, _ = elapsed_ns(lambda: backend.load(task.index / "index"), backend.synchronize)
+    reporter.add(phases_ns={"load_index": elapsed})
+
+
+def size_of(path):
+    """Bytes of a file, or of all files of a folder."""
+    return sum(each.stat().st_size for each in [path, *path.rglob("*")] if each.is_file())
+
+
+def passes(task, backend, queries):
+    """The work that is timed, by residency: functions that search all of `queries`."""
+    k, on_device = task.n_neighbors, backend.to_query_device(queries)
+    works = {"host": lambda: backend.to_host(backend.query(backend.to_query_device(queries), k))}
     if task.device == "gpu":
         works["device"] = lambda: backend.query(on_device, k)
-    reporter.enter("first_query", timing.max_query_s + backend.compiles * timing.max_fit_s)
+    return works
+
+
+def measure_queries(task, backend, queries, reporter):
+    """Time passes over all queries, the first one apart.
+
+    Returns
+    -------
+    ids : ndarray, shape (q, k), the answer that is graded
+    """
+    timing, works = task.timing, passes(task, backend, queries)
+    reporter.enter("first_query", timing.max_query_s + backend.compiles * task.max_fit_s)
     elapsed, _ = elapsed_ns(works["host"], backend.synchronize)
     reporter.add(phases_ns={"first_query": elapsed})
 
@@ -117,24 +204,57 @@ def _measure(task, reporter):
     answers = {}
     for residency, work in works.items():
 
-        def store(sample_ns, residency=residency):
-            reporter.add(query_ns={residency: [sample_ns]})
+        def store(sample_ns, loops, residency=residency):
+            reporter.add(query_ns={residency: [sample_ns]}, loops={residency: loops})
             reporter.allow(timing.max_query_s)
 
         answers[residency] = repeat(work, backend.synchronize, timing, store)
-    reporter.add(memory_bytes={"query": peak_memory()})
+    if "device" in answers and not (backend.to_host(answers["device"]) == answers["host"]).all():
+        print("the answers of the two residencies differ in some ids (ties, or atomics in the library)", file=sys.stderr)
+    return answers["host"]
 
+
+def measure_batches(task, backend, queries, reporter):
+    """Time single calls with few queries, one above all: what a service waits for.
+
+    The queries of the calls are a seeded subset, each in at most one call of a size. The first call of a size is apart: KeOps
+    and JAX compile anew for it.
+    """
+    timing = task.timing
+    order = np.random.default_rng(timing.seed).permutation(len(queries))
+    for size in [1, *timing.batch_sizes]:
+        batches = [queries[order[first : first + size]] for first in range(0, len(queries) - size + 1, size)]
+        works = [passes(task, backend, batch) for batch in batches[: timing.batch_calls]]
+        for residency in works[0] if works else ():
+            calls = [work[residency] for work in works]
+            reporter.enter("batches", timing.max_query_s + backend.compiles * task.max_fit_s)
+            first, _ = elapsed_ns(calls[0], backend.synchronize)
+            reporter.add(first_batch_ns={residency: {str(size): first}})
+            reporter.enter("batches", timing.max_query_s)
+            for elapsed in each_ns(calls, backend.synchronize, timing.batch_budget_s, timing.min_repeats):
+                reporter.add(batch_ns={residency: {str(size): [elapsed]}})
+                reporter.allow(timing.max_query_s)
+
+
+def measure_energy(task, backend, queries, reporter):
+    """Weigh passes over all queries where the machine has counters that can be read."""
+    before = energy()
+    for residency, work in passes(task, backend, queries).items() if before else ():
+        done, before, start = 0, energy(), time.monotonic()
+        while time.monotonic() - start < ENERGY_S:
+            reporter.enter("energy", task.timing.max_query_s)
+            elapsed_ns(work, backend.synchronize)
+            done += 1
+        spent = energy_between(before, energy())
+        reporter.add(energy_j={residency: {name: joules / done for name, joules in spent.items()}})
+
+
+def grade(task, dataset, ids, reporter):
     reporter.enter("score", UNTIMED_LIMIT_S)
-    ids = answers["host"]
-    if "device" in answers:
-        if not (backend.to_host(answers["device"]) == ids).all():
-            print("the answers of the two residencies differ in some ids (ties, or atomics in the library)", file=sys.stderr)
-        answers.clear()
-    recall, recall_ids = score(dataset.metric, dataset.train, dataset.test, ids, k, dataset.neighbors, dataset.distances)
-    reporter.add(recall=recall, recall_ids=recall_ids)
-    if recall < timing.min_recall:
-        raise NotMeasured("low_recall", f"recall {recall:.3f} is below {timing.min_recall:g}")
-    reporter.add(status="ok")
+    grades = score(dataset.metric, dataset.train, dataset.test, ids, task.n_neighbors, dataset.neighbors, dataset.distances)
+    reporter.add(**grades)
+    if grades["recall"] < task.timing.min_recall:
+        raise NotMeasured("low_recall", f"recall {grades['recall']:.3f} is below {task.timing.min_recall:g}")
 
 
 def check_environment(task):

@@ -1,5 +1,6 @@
-"""The clock: how a stretch of work is timed and when it has been repeated often enough."""
+"""The clock: how a stretch of work is timed and when it has been repeated often enough. Standard library only."""
 
+import contextlib
 import gc
 import math
 import statistics
@@ -9,30 +10,35 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timing:
-    """When to stop repeating and when to give up; the `timing` section of the configuration, in seconds."""
+    """How queries are timed and when they are given up: keys of the `timing` section of the configuration, in seconds."""
 
+    min_sample_s: float
     min_repeats: int
     max_repeats: int
     budget_s: float
     rel_ci: float
-    max_fit_s: float
     max_query_s: float
     min_recall: float
+    batch_sizes: list
+    batch_calls: int
+    batch_budget_s: float
+    seed: int
 
 
-def elapsed_ns(work, synchronize):
-    """Time one call until the device has finished it.
+def elapsed_ns(work, synchronize, loops=1):
+    """Time one call until the device has finished it, or the mean of several in a row.
 
     Returns
     -------
-    elapsed : int, nanoseconds
-    result : what `work` returned
+    elapsed : int, nanoseconds per call
+    result : what the last call of `work` returned
     """
     synchronize()
     start = time.perf_counter_ns()
-    result = work()
-    synchronize()
-    return time.perf_counter_ns() - start, result
+    for _ in range(loops):
+        result = work()
+        synchronize()
+    return round((time.perf_counter_ns() - start) / loops), result
 
 
 def median_interval(samples, confidence=0.95):
@@ -54,35 +60,70 @@ def median_interval(samples, confidence=0.95):
     return ordered[j], ordered[n - 1 - j]
 
 
+@contextlib.contextmanager
+def no_garbage_collection():
+    """Keep the collector of cyclic garbage from running inside a sample, as timeit does."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def repeat(work, synchronize, timing, store):
     """Time `work` until its median is known well enough.
 
-    Stops at `max_repeats`, or after `min_repeats` when the 95 % interval of the median is narrower than ± `rel_ci` of it
-    or `budget_s` is spent. The garbage collector is off meanwhile.
+    A call shorter than `min_sample_s` is looped, so that a sample is far longer than the clock's own resolution; a sample is
+    then the mean of its loops. Stops at `max_repeats`, or after `min_repeats` when the 95 % interval of the median is within
+    ± `rel_ci` of it or `budget_s` is spent.
 
     Parameters
     ----------
     work, synchronize : callables without arguments
     timing : Timing
-    store : callable (sample_ns), called with every repeat as soon as it is over
+    store : callable (sample_ns, loops), called with every repeat as soon as it is over
 
     Returns
     -------
     result : of the last call
     """
-    samples_ns = []
-    gc.collect()
-    gc.disable()
-    try:
+    samples_ns, loops = [], 1
+    with no_garbage_collection():
         while True:
-            sample, result = elapsed_ns(work, synchronize)
+            sample, result = elapsed_ns(work, synchronize, loops)
+            if not samples_ns and loops == 1 and sample < timing.min_sample_s * 1e9:
+                loops = math.ceil(timing.min_sample_s * 1e9 / max(1, sample))
+                continue
             samples_ns.append(sample)
-            store(sample)
+            store(sample, loops)
             if len(samples_ns) >= timing.min_repeats:
                 low, high = median_interval(samples_ns)
                 precise = high - low <= 2 * timing.rel_ci * statistics.median(samples_ns)
-                spent = sum(samples_ns) >= timing.budget_s * 1e9
+                spent = sum(samples_ns) * loops >= timing.budget_s * 1e9
                 if precise or spent or len(samples_ns) >= timing.max_repeats:
                     return result
-    finally:
-        gc.enable()
+
+
+def each_ns(works, synchronize, budget_s, at_least):
+    """Time each of some calls once, in turn, until the budget is spent: latencies rather than a throughput.
+
+    Parameters
+    ----------
+    works : list of callables without arguments
+    synchronize : callable without arguments
+    budget_s : float
+    at_least : int, calls that are made at any cost
+
+    Yields
+    ------
+    elapsed : int, nanoseconds
+    """
+    spent = 0
+    with no_garbage_collection():
+        for done, work in enumerate(works):
+            if done >= at_least and spent >= budget_s * 1e9:
+                return
+            elapsed, _ = elapsed_ns(work, synchronize)
+            spent += elapsed
+            yield elapsed

@@ -6,7 +6,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from knnbench.results import NOT_RUN
+from knnbench.record import NOT_RUN
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey by their markers.
 COLOURS = {"keops": "#D55E00", "faiss": "#0072B2", "torch": "#CC79A7", "jax": "#009E73", "sklearn": "#B58900"}

@@ -29,7 +29,7 @@ def exact_distances(metric, train, queries, ids):
 
 
 def score(metric, train, queries, ids, k, true_ids, true_distances):
-    """Recall of an answer.
+    """Grade an answer.
 
     Parameters
     ----------
@@ -39,14 +39,16 @@ def score(metric, train, queries, ids, k, true_ids, true_distances):
         The answer. Ids that are negative, out of range or repeated never count.
     k : int, how many neighbours were asked for
     true_ids : ndarray, shape (q, >= k), integer
-    true_distances : ndarray, shape (q, >= k), float64
+    true_distances : ndarray, shape (q, >= k), float64, sorted
 
     Returns
     -------
-    recall : float
-        Share of ids whose float64 distance is within the true k-th distance times 1 + `TIE_TOLERANCE`.
-    recall_ids : float
-        Share of the true ids that were returned, as the KeOps page counts.
+    grades : dict
+        recall : share of ids whose float64 distance is within the true k-th distance times 1 + `TIE_TOLERANCE`.
+        recall_ids : share of the true ids that were returned, as the KeOps page counts.
+        wrong_neighbors : number of places that do not count for `recall`.
+        distance_error : largest relative error of a distance, 1 - true / returned, between the j-th nearest point and the
+        j-th nearest one that was returned: what float32 costs an exact backend. None if no id counts.
 
     Raises
     ------
@@ -57,10 +59,18 @@ def score(metric, train, queries, ids, k, true_ids, true_distances):
     if ids.shape != (len(queries), k) or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"the answer has shape {ids.shape} and dtype {ids.dtype}; expected {(len(queries), k)} integers")
     ids = np.sort(ids.astype(np.int64), axis=1)
-    counts = (ids >= 0) & (ids < len(train))
-    counts[:, 1:] &= ids[:, 1:] != ids[:, :-1]
-    distances = exact_distances(metric, train, queries, np.where(counts, ids, 0))
+    valid = (ids >= 0) & (ids < len(train))
+    valid[:, 1:] &= ids[:, 1:] != ids[:, :-1]
+    distances = np.where(valid, exact_distances(metric, train, queries, np.where(valid, ids, 0)), np.inf)
     near = distances <= true_distances[:, k - 1 : k] * (1 + TIE_TOLERANCE)
     offset = np.arange(len(ids))[:, None] * len(train)  # makes ids of different queries different
-    found = np.isin((ids + offset)[counts], true_ids[:, :k] + offset)
-    return float((near & counts).sum() / counts.size), float(found.sum() / counts.size)
+    found = np.isin((ids + offset)[valid], true_ids[:, :k] + offset)
+    distances.sort(axis=1)
+    returned = np.isfinite(distances) & (distances > 0)
+    errors = 1 - true_distances[:, :k][returned] / distances[returned]
+    return {
+        "recall": float(near.sum() / near.size),
+        "recall_ids": float(found.sum() / near.size),
+        "wrong_neighbors": int((~near).sum()),
+        "distance_error": max(0.0, float(errors.max(initial=0))) if valid.any() else None,
+    }

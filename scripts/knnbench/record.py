@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # From the best to the worst: rounds that end differently are reported by the worst.
 STATUSES = (
@@ -19,7 +19,8 @@ STATUSES = (
     "failed",
 )
 
-TIMEOUTS = {"fit": "timeout_fit", "first_query": "timeout_query", "query": "timeout_query"}
+NOT_RUN = tuple(status for status in STATUSES if status not in ("ok", "low_recall"))
+TIMEOUTS = {"fit": "timeout_fit"} | dict.fromkeys(("first_query", "query", "batches", "energy"), "timeout_query")
 
 
 # As PyTorch, JAX, NumPy, FAISS and the CUDA runtime say it.

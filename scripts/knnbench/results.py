@@ -1,15 +1,19 @@
 """From records to tables: one row per cell and residency, one row per repeat, and a few lines of words."""
 
+import itertools
 import json
+import math
 import statistics
 
 from knnbench.clock import median_interval
-from knnbench.record import STATUSES
+from knnbench.intervals import drifts, estimate, interval, is_bimodal, ratio
+from knnbench.record import NOT_RUN, STATUSES
+from knnbench.words import ONE_ROUND, SAME
 
 PHASES = ("import", "load", "transfer", "train", "add", "first_query")
 FIT = ("transfer", "train", "add")
 MEMORY = ("loaded", "fit", "query")
-NOT_RUN = tuple(status for status in STATUSES if status not in ("ok", "low_recall"))
+COMPARISON = ("dataset", "n_neighbors", "residency", "faster", "slower", "ratio", "ratio_low", "ratio_high", "verdict")
 
 
 def residencies(device):
@@ -22,7 +26,71 @@ def median_of_known(values):
     return statistics.median(known) if known else None
 
 
-def row(config, cell, dataset, records, residency):
+def max_of_known(values):
+    return max((value for value in values if value is not None), default=None)
+
+
+def measured(records):
+    """Whether every round of a cell came to its end: only then does it have a time."""
+    return all(record["status"] not in NOT_RUN for record in records)
+
+
+def times(records, residency):
+    """Samples of a cell in seconds, a list per round that has any."""
+    rounds = [record.get("query_ns", {}).get(residency, []) for record in records]
+    return [[ns / 1e9 for ns in samples] for samples in rounds if samples]
+
+
+def least_work(n, q, d, k):
+    """The least that a search which looks at every pair must do.
+
+    Two operations per pair and coordinate (multiply and add in an inner product, subtract and add in a Manhattan distance);
+    every point and query read once from memory and every id written once, as 4 bytes.
+
+    Returns
+    -------
+    operations, bytes : int
+    """
+    return 2 * n * q * d, 4 * (d * (n + q) + q * k)
+
+
+def least_time(operations, moved, ceiling):
+    """Seconds that `least_work` takes at a machine's measured ceilings: the roofline (Williams et al., CACM 52(4), 2009)."""
+    return max(operations / ceiling["operations_per_s"], moved / ceiling["bytes_per_s"])
+
+
+def flags_of(records, rounds, fraction):
+    """Words for what a reader should doubt: the machine, the samples, or the measurement itself."""
+    noises = [record.get("noise", {}) for record in records]
+    states = [record["machine"].get("after", {}).get("gpu") or {} for record in records]
+    slowed = {reason for state in states for reason in state.get("slowed_by", ())} - {"SwPowerCap"}  # usual under full load
+    busy = any((record["machine"].get("before", {}).get("gpu") or {}).get("busy_percent", 0) > 5 for record in records)
+    found = {
+        "noisy": busy or any(noise.get("noisy") for noise in noises),
+        "throttled": bool(slowed),
+        "drift": any(drifts(samples) for samples in rounds),
+        "bimodal": any(is_bimodal(samples) for samples in rounds),
+        "above_ceiling": fraction is not None and fraction > 1,
+    }
+    return "; ".join(name for name, holds in found.items() if holds)
+
+
+def batch_quantiles(records, residency, size):
+    """Latency of calls with `size` queries, all rounds together: the first call of each round apart.
+
+    Returns
+    -------
+    found : dict
+        calls; first_s, median over rounds; p50_s, p95_s, p99_s by nearest rank: of fewer than 100 calls, p99 is the slowest.
+    """
+    calls = sorted(ns / 1e9 for record in records for ns in record.get("batch_ns", {}).get(residency, {}).get(str(size), []))
+    first = median_of_known([record.get("first_batch_ns", {}).get(residency, {}).get(str(size)) for record in records])
+    found = {"calls": len(calls), "first_s": None if first is None else first / 1e9}
+    ranks = {percent: max(0, math.ceil(percent / 100 * len(calls)) - 1) for percent in (50, 95, 99)}
+    return found | {f"p{percent}_s": calls[rank] if calls else None for percent, rank in ranks.items()}
+
+
+def row(config, cell, dataset, records, residency, ceiling):
     """Summarise the rounds of a cell.
 
     Parameters
@@ -32,6 +100,7 @@ def row(config, cell, dataset, records, residency):
     dataset : dict, attributes of the dataset file
     records : list of dict, one per round
     residency : {"host", "device"}
+    ceiling : dict, what this machine's device reaches at most, from measure_ceilings.py, or None
 
     Returns
     -------
@@ -39,22 +108,43 @@ def row(config, cell, dataset, records, residency):
     """
     worst = max(records, key=lambda record: STATUSES.index(record["status"]))
     backend = config["backends"][cell.backend]
-    samples = [ns / 1e9 for record in records for ns in record.get("query_ns", {}).get(residency, [])]
-    complete = samples and worst["status"] not in NOT_RUN
-    low, high = median_interval(samples) if complete else (None, None)
-    phases = {phase: median_of_known([record.get("phases_ns", {}).get(phase) for record in records]) for phase in PHASES}
-    fitted = phases["first_query"] is not None or worst.get("stage") in ("first_query", "query", "score")
-    seconds = {f"{phase}_s": None if ns is None else ns / 1e9 for phase, ns in phases.items()}
-    machine = worst["machine"]
+    n, q, d = int(dataset["n"]), int(dataset["q"]), int(dataset["dimension"])
+    rounds = times(records, residency)
+    samples = [sample for each in rounds for sample in each]
+    median = low = high = fraction = None
+    if samples and measured(records):
+        if len(rounds) > 1:
+            pooled = estimate(rounds)
+            median, (low, high) = math.exp(pooled.log), interval(pooled)
+        else:
+            median, (low, high) = statistics.median(samples), median_interval(samples)
+    operations, moved = least_work(n, q, d, cell.k) if backend["exact"] else (None, None)
+    if median and backend["exact"] and not backend["prunes"] and ceiling:
+        fraction = least_time(operations, moved, ceiling) / median
+
+    def over_rounds(group, name, share=None):
+        """Median over rounds of something in the records, None where no round has it."""
+        found = [record.get(group, {}) for record in records]
+        return median_of_known([(each.get(share, {}) if share else each).get(name) for each in found])
+
+    phases = {phase: over_rounds("phases_ns", phase) for phase in (*PHASES, "load_index")}
+    seconds = {phase: None if ns is None else ns / 1e9 for phase, ns in phases.items()}
+    if seconds["load"] is not None:
+        seconds["load"] += seconds["load_index"] or 0
+    fitted = all(seconds[phase] is not None for phase in FIT)
+    single = batch_quantiles(records, residency, 1)
+    joules = {place: over_rounds("energy_j", place, residency) for place in ("cpu", "gpu")}
+    machine, before, after = (worst["machine"], *(worst["machine"].get(when, {}) for when in ("before", "after")))
+    gpu = after.get("gpu") or {}
     return {
         "schema_version": worst["schema_version"],
         "suite": config["suite"],
         "dataset": cell.dataset,
         "title": config["datasets"][cell.dataset]["title"],
         "metric": dataset["distance"],
-        "n": int(dataset["n"]),
-        "d": int(dataset["dimension"]),
-        "queries": int(dataset["q"]),
+        "n": n,
+        "d": d,
+        "queries": q,
         "backend": cell.backend,
         "label": backend.get("label", cell.backend),
         "exact": backend["exact"],
@@ -63,20 +153,35 @@ def row(config, cell, dataset, records, residency):
         "n_neighbors": cell.k,
         "status": worst["status"],
         "reason": worst["reason"],
+        "flags": flags_of(records, rounds, fraction),
         "recall": median_of_known([record.get("recall") for record in records]),
         "recall_ids": median_of_known([record.get("recall_ids") for record in records]),
-        "queries_per_s": int(dataset["q"]) / statistics.median(samples) if complete else None,
-        "query_median_s": statistics.median(samples) if complete else None,
+        "wrong_neighbors": max_of_known([record.get("wrong_neighbors") for record in records]),
+        "distance_error": max_of_known([record.get("distance_error") for record in records]),
+        "queries_per_s": q / median if median else None,
+        "query_median_s": median,
         "query_low_s": low,
         "query_high_s": high,
         "query_min_s": min(samples, default=None),
         "query_max_s": max(samples, default=None),
         "repeats": len(samples),
         "rounds": len(records),
-        "fit_s": sum(phases[phase] or 0 for phase in FIT) / 1e9 if fitted else None,
-        **seconds,
-        **{f"{name}_bytes": median_of_known([r.get("memory_bytes", {}).get(name) for r in records]) for name in MEMORY},
+        "single_p50_s": single["p50_s"],
+        "single_p95_s": single["p95_s"],
+        "single_p99_s": single["p99_s"],
+        "single_first_s": single["first_s"],
+        "single_calls": single["calls"],
+        "fit_s": sum(seconds[phase] for phase in FIT) if fitted else None,
+        **{f"{phase}_s": seconds[phase] for phase in PHASES},
+        "index": "saved" if backend["saves"] else "in the cell",
+        "index_bytes": median_of_known([record.get("index_bytes") for record in records]),
+        **{f"{name}_bytes": over_rounds("memory_bytes", name) for name in MEMORY},
+        **{f"device_{name}_bytes": over_rounds("device_memory_bytes", name) for name in MEMORY},
         "max_rss_bytes": max(record["max_rss_bytes"] for record in records) or None,
+        **{f"{place}_joules_per_query": None if joules[place] is None else joules[place] / q for place in joules},
+        "least_operations": operations,
+        "least_bytes": moved,
+        "ceiling_fraction": fraction,
         "threads": worst.get("threads"),
         "environment": worst["environment"],
         "versions": "; ".join(f"{name} {version}" for name, version in worst.get("versions", {}).items()),
@@ -84,16 +189,21 @@ def row(config, cell, dataset, records, residency):
         "node": machine["node"],
         "cpu": machine["cpu"],
         "cpus": machine["cpus"],
+        "governor": machine.get("governor"),
         "gpu": machine.get("gpu"),
-        "load_before": machine.get("load", [None, None])[0],
-        "load_after": machine.get("load", [None, None])[1],
+        "gpu_sm_mhz": gpu.get("sm_mhz"),
+        "gpu_celsius": gpu.get("celsius"),
+        "gpu_slowed_by": ", ".join(gpu["slowed_by"]) if gpu else None,
+        "load_before": before.get("load"),
+        "load_after": after.get("load"),
+        "others_cpus": max_of_known([record.get("noise", {}).get("others_cpus") for record in records]),
         "dataset_sha256": worst.get("dataset", {}).get("sha256"),
         "started": worst["started"],
     }
 
 
-def sample_rows(cell, records):
-    """One row per timed repeat, in the order of measurement."""
+def batch_rows(config, cell, records, residency):
+    """One row per batch size of a cell: latencies of calls with that many queries."""
     return [
         {
             "dataset": cell.dataset,
@@ -101,51 +211,69 @@ def sample_rows(cell, records):
             "device": cell.device,
             "residency": residency,
             "n_neighbors": cell.k,
-            "round": number,
-            "repeat": repeat,
-            "query_s": ns / 1e9,
+            "batch_size": size,
+            **(found := batch_quantiles(records, residency, size)),
+            "queries_per_s": size / found["p50_s"] if found["calls"] else None,
         }
-        for number, record in enumerate(records)
-        for residency, samples in record.get("query_ns", {}).items()
-        for repeat, ns in enumerate(samples)
+        for size in (1, *config["timing"]["batch_sizes"])
     ]
 
 
-def name_of(row):
-    """How a row is called in words: label and device."""
-    place = ", on the device" if row["residency"] == "device" else ""
-    return f"{row['label']} ({row['device'].upper()}{place})"
-
-
-def summarise(timings):
-    """Say in a few lines what came out.
+def compare(entries):
+    """Compare all pairs of cells that search the same.
 
     Parameters
     ----------
-    timings : DataFrame, the rows of timings.csv
+    entries : list of (row, list of samples per round) of measured cells
 
     Returns
     -------
-    text : str
+    comparisons : list of tuple, as `COMPARISON` names them
+        The faster of a pair is first; `ratio` is the slower one's time over its own. With one round nothing is known of the
+        variation between processes, and the verdict says so.
     """
-    counts = timings["status"].value_counts()
-    lines = [f"Suite {timings['suite'][0]}: {len(timings)} rows, " + ", ".join(f"{n} {s}" for s, n in counts.items())]
-    k = min(timings["n_neighbors"].unique(), key=lambda k: (abs(k - 10), k))
-    lines += ["", f"Fastest exact backend at K = {k}, queries per second:"]
-    exact = timings[timings["exact"] & (timings["n_neighbors"] == k) & (timings["status"] == "ok")]
-    for dataset in timings["dataset"].unique():
-        ranked = exact[exact["dataset"] == dataset].sort_values("query_median_s").to_dict("records")
-        if not ranked:
-            lines.append(f"  {dataset:20} none was measured")
-            continue
-        best = ranked[0]
-        tied = [name_of(row) for row in ranked[1:] if row["query_low_s"] <= best["query_high_s"]]
-        also = f"; the intervals of {', '.join(tied)} overlap with its own" if tied else ""
-        lines.append(f"  {dataset:20} {best['queries_per_s']:12,.0f}  {name_of(best)}{also}")
-    missing = timings[timings["status"].isin(NOT_RUN)]
-    again = "Did not run (to try a cell again, delete its record in results/cells):"
-    lines += ["", again if len(missing) else "Every cell ran."]
-    for (status, reason), rows in missing.groupby(["status", "reason"], sort=False):
-        who = ", ".join(dict.fromkeys(f"{row['backend']}-{row['device']}" for row in rows.to_dict("records")))
-        lines.append(f"  {status}, {len(rows)} rows: {reason}: {who}")
-    return "\n".join(lines) + "\n"
+    groups = {}
+    for entry in entries:
+        groups.setdefault(tuple(entry[0][name] for name in ("dataset", "n_neighbors", "residency")), []).append(entry)
+    comparisons = []
+    for (dataset, k, residency), group in groups.items():
+        group = sorted(group, key=lambda entry: entry[0]["query_median_s"])
+        estimates = [estimate(rounds) if len(rounds) > 1 else None for _, rounds in group]
+        for (fast, at_first), (slow, at_second) in itertools.combinations(zip(group, estimates, strict=True), 2):
+            found, low, high = slow[0]["query_median_s"] / fast[0]["query_median_s"], None, None
+            verdict = ONE_ROUND
+            if at_first and at_second:
+                found, low, high = ratio(at_second, at_first)
+                verdict = SAME if low <= 1 else "faster"
+            names = [f"{each['backend']}-{each['device']}" for each, _ in (fast, slow)]
+            comparisons.append((dataset, k, residency, *names, found, low, high, verdict))
+    return comparisons
+
+
+def sample_rows(cell, records):
+    """One row per timed call, in the order of measurement; `batch` is the number of queries, all of them if empty."""
+    rows = []
+    for number, record in enumerate(records):
+        passes = [(residency, None, samples) for residency, samples in record.get("query_ns", {}).items()]
+        calls = [
+            (residency, int(size), samples)
+            for residency, sizes in record.get("batch_ns", {}).items()
+            for size, samples in sizes.items()
+        ]
+        rows += [
+            {
+                "dataset": cell.dataset,
+                "backend": cell.backend,
+                "device": cell.device,
+                "residency": residency,
+                "n_neighbors": cell.k,
+                "round": number,
+                "batch": batch,
+                "repeat": repeat,
+                "loops": record["loops"][residency] if batch is None else 1,
+                "seconds": ns / 1e9,
+            }
+            for residency, batch, samples in passes + calls
+            for repeat, ns in enumerate(samples)
+        ]
+    return rows

@@ -36,12 +36,22 @@ class Backend:
         return None
 
     def fit(self, train):
-        """Take the points; a generator that yields the name of each phase when it is over: transfer, train or add.
+        """Take the points; a generator that yields "transfer", "train" and "add", each when that phase is over.
+
+        The time between two yields is the phase's, so a phase that the library does not have is yielded at once.
 
         Parameters
         ----------
         train : ndarray, shape (n, d), float32, C-contiguous
         """
+        raise NotImplementedError
+
+    def save(self, path):
+        """Write the fitted index to a new file or folder, if the entry in config.yaml says `saves: true`."""
+        raise NotImplementedError
+
+    def load(self, path):
+        """Take back what `save` wrote, in place of `fit`."""
         raise NotImplementedError
 
     def to_query_device(self, queries):

@@ -73,6 +73,16 @@ class Backend(Base):
         self.index = index
         yield "add"
 
+    def save(self, path):
+        faiss.write_index(faiss.index_gpu_to_cpu(self.index) if self.device == "gpu" else self.index, str(path))
+
+    def load(self, path):
+        index = faiss.read_index(str(path))
+        if self.device == "gpu":
+            index = faiss.index_cpu_to_gpu(self.resources, 0, index)
+        self.set(index, self.search_parameters)
+        self.index = index
+
     def to_query_device(self, queries):
         return torch.from_numpy(queries).cuda() if self.device == "gpu" else queries
 

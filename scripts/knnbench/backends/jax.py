@@ -10,6 +10,11 @@ import numpy as np
 
 from knnbench.backends.base import Backend as Base
 
+# (batch, n) float32 matrices alive at once, for every metric: the differences of one coordinate are fused away. XLA's
+# memory_analysis says one on a CPU; a GPU's top_k may want a second one to sort.
+MATRICES = 2
+HOST_BYTES = 250_000_000  # as in torch.py
+
 
 class Backend(Base):
     """JAX brute force.
@@ -17,19 +22,16 @@ class Backend(Base):
     Parameters
     ----------
     batch : {"all", "memory"}
-        Queries per matrix: all of them, or as many as `batch_bytes` hold of the two (batch, n) float32 matrices that XLA
-        keeps, the product and the keys that `top_k` sorts.
-    batch_bytes : int
+        Queries per matrix: all of them, or as many as memory holds.
     """
 
     packages = ("jax", "jaxlib", "numpy")
     compiles = True
 
-    def __init__(self, metric, device, threads, batch="all", batch_bytes=500_000_000):
+    def __init__(self, metric, device, threads, batch="all"):
         super().__init__(metric, device, threads)
         self.jax_device = jax.devices(device)[0]
         self.batch = batch
-        self.batch_bytes = batch_bytes
         self.nearest = jax.jit(self.find, static_argnames="k")
 
     def threads_used(self):
@@ -41,6 +43,8 @@ class Backend(Base):
         yield "transfer"
         self.prepared = jax.block_until_ready(jax.jit(self.prepare)(self.points))
         yield "train"
+        self.step = None if self.batch == "all" else self.queries_per_matrix()
+        yield "add"
 
     def to_query_device(self, queries):
         return jax.device_put(queries, self.jax_device)
@@ -69,9 +73,17 @@ class Backend(Base):
             keys = self.metric.keys(queries[:, None], points)
         return jax.lax.top_k(-keys, k)[1]
 
+    def queries_per_matrix(self):
+        """How many queries make a batch; the points are on the device by now."""
+        free = HOST_BYTES
+        if self.device == "gpu":
+            memory = self.jax_device.memory_stats()
+            free = (memory["bytes_limit"] - memory["bytes_in_use"]) // 2
+        return max(1, free // (4 * len(self.points) * MATRICES))
+
     def query(self, queries, k):
-        q, n = len(queries), len(self.points)
-        step = q if self.batch == "all" else min(q, max(1, self.batch_bytes // (2 * 4 * n)))
+        q = len(queries)
+        step = min(q, self.step or q)
         answers = []
         for start in range(0, q, step):
             # A shorter last batch would compile again: it starts earlier instead, and its first rows are dropped.

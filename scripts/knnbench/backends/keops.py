@@ -48,6 +48,7 @@ class Backend(Base):
         else:
             self.keys = self.metric.finish(self.metric.term(x, y).sum(-1), x[0], y[0])
         yield "train"
+        yield "add"
 
     def to_query_device(self, queries):
         return torch.from_numpy(queries).to(self.torch_device)

@@ -2,6 +2,7 @@
 
 import os
 
+import joblib
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_info
 
@@ -35,9 +36,17 @@ class Backend(Base):
         return max(pools, default=len(os.sched_getaffinity(0)))
 
     def fit(self, train):
+        yield "transfer"
         metric = METRICS[self.metric.name]
         self.neighbours = NearestNeighbors(algorithm=self.algorithm, metric=metric, n_jobs=self.threads).fit(train)
         yield "train"
+        yield "add"
+
+    def save(self, path):
+        joblib.dump(self.neighbours, path)
+
+    def load(self, path):
+        self.neighbours = joblib.load(path)
 
     def query(self, queries, k):
         return self.neighbours.kneighbors(queries, n_neighbors=k, return_distance=False)

@@ -10,6 +10,9 @@ from knnbench.backends.base import Backend as Base
 
 # Copies of the (batch, n) float32 matrix alive at once: measured while the expanded formulas are computed.
 MATRICES = 4
+# On a CPU larger batches gain nothing: they leave the caches, and their pages are mapped anew for every batch.
+HOST_BYTES = 250_000_000
+SEED_BYTES = 500_000_000
 
 
 class Backend(Base):
@@ -18,14 +21,13 @@ class Backend(Base):
     Parameters
     ----------
     batch : {"all", "memory", "seed"}
-        Queries per matrix: all of them; as many as `batch_bytes` hold of what the computation really allocates; or the
-        formula of the KeOps page, batch_bytes / (4·d·n), which counts d numbers per pair although a matrix product needs one.
-    batch_bytes : int
+        Queries per matrix: all of them; as many as memory holds of what the computation really allocates; or the formula of
+        the KeOps page, 500 MB / (4·d·n), which counts d numbers per pair although a matrix product needs one.
     """
 
     packages = ("torch", "numpy")
 
-    def __init__(self, metric, device, threads, batch="all", batch_bytes=500_000_000):
+    def __init__(self, metric, device, threads, batch="all"):
         super().__init__(metric, device, threads)
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
@@ -33,7 +35,6 @@ class Backend(Base):
         if device == "gpu":
             torch.zeros(1, device=self.torch_device)  # creates the CUDA context: part of the import, not of the data's transfer
         self.batch = batch
-        self.batch_bytes = batch_bytes
 
     def threads_used(self):
         return torch.get_num_threads()
@@ -50,15 +51,20 @@ class Backend(Base):
             self.train = self.train - self.centre
             self.train_sq = (self.train**2).sum(1)
         yield "train"
+        self.step = None if self.batch == "all" else self.queries_per_matrix()
+        yield "add"
 
     def to_query_device(self, queries):
         return torch.from_numpy(queries).to(self.torch_device)
 
-    def queries_per_matrix(self, q):
+    def queries_per_matrix(self):
+        """How many queries make a batch; the points are on the device by now."""
         n, d = self.train.shape
+        if self.batch == "seed":
+            return max(1, SEED_BYTES // (4 * n * d))
+        free = torch.cuda.mem_get_info()[0] // 2 if self.device == "gpu" else HOST_BYTES
         per_pair = MATRICES if self.metric.expanded or self.metric.name == "manhattan" else MATRICES * d
-        bytes_per_query = {"all": 0, "memory": 4 * n * per_pair, "seed": 4 * n * d}[self.batch]
-        return min(q, max(1, self.batch_bytes // bytes_per_query)) if bytes_per_query else q
+        return max(1, free // (4 * n * per_pair))
 
     def keys(self, queries):
         if self.metric.expanded:
@@ -76,7 +82,7 @@ class Backend(Base):
 
     def query(self, queries, k):
         ids = torch.empty((len(queries), k), dtype=torch.int64, device=self.torch_device)
-        step = self.queries_per_matrix(len(queries))
+        step = self.step or len(queries)
         for start in range(0, len(queries), step):
             rows = slice(start, start + step)
             ids[rows] = self.keys(queries[rows]).topk(k, dim=1, largest=False).indices

@@ -1,0 +1,104 @@
+"""Is the recorded steady median that of a bare loop? Cells and hand-written loops alternate, in the same environments.
+
+Run from the project's root after `snakemake -- resources/environments/{torch,jax-cpu,keops,faiss-cpu,sklearn}/freeze.txt`.
+Prints for each library the median times and the ratio of recorded to bare, with the 95% interval of its mean over the rounds.
+"""
+
+import argparse
+import functools
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+from scipy import stats
+
+ROOT = Path(__file__).parents[1]
+BACKENDS = {
+    "torch": "torch",
+    "jax": "jax",
+    "keops": "keops",
+    "faiss-flat": "faiss",
+    "sklearn-brute": "sklearn",
+}
+K = 10
+DATA = {"metric": "euclidean", "source": "normal", "n": 100_000, "d": 10, "queries": 1000, "seed": 0}
+
+
+def run(*command):
+    return subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def recorded(python, backend, entry, env, data, out, repeats):
+    timing = {
+        "min_sample_s": 0.001,
+        "min_repeats": repeats,
+        "max_repeats": repeats,
+        "budget_s": 0,
+        "rel_ci": 1e-9,
+        "max_query_s": 60,
+        "min_recall": 0.9,
+        "batch_sizes": [],
+        "batch_calls": 1,
+        "batch_budget_s": 0,
+        "seed": 0,
+    }
+    command = [python, ROOT / "scripts/measure_cell.py", "--data", data, "--device", "cpu", "--module", entry["module"]]
+    command += ["--parameters", json.dumps(entry.get("parameters", {})), "--n-neighbors", K, "--threads", 0]
+    command += ["--memory-gb", 0, "--max-fit-s", 60, "--timing", json.dumps(timing), "--spec", ROOT / f"envs/{env}.yaml"]
+    run(*command, "--out", out)
+    record = json.loads(Path(out).read_text())
+    if record["status"] != "ok":
+        raise SystemExit(f"{backend} ended as {record['status']}: {record['reason']}")
+    return statistics.median(record["query_ns"]["host"]) / 1e9
+
+
+def bare(python, library, data, repeats):
+    os.environ["KEOPS_CACHE_FOLDER"] = str(Path(data).parent)  # as a cell: a cache of its own
+    script = [python, ROOT / "benchmarks/bare.py", library, "--data", data, "--n-neighbors", K, "--repeats", repeats]
+    return statistics.median(json.loads(run(*script).splitlines()[-1]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=15)
+    arguments = parser.parse_args()
+
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    with tempfile.TemporaryDirectory() as folder:
+        data, out = Path(folder, "data.hdf5"), Path(folder, "record.json")
+        run(sys.executable, ROOT / "scripts/make_dataset.py", "--settings", json.dumps(DATA), "--out", data, "--files")
+        print(f"n = {DATA['n']:,}, d = {DATA['d']}, {DATA['queries']:,} queries, K = {K}, {arguments.rounds} rounds")
+        print(f"{'backend':14} {'recorded':>10} {'bare':>10} {'ratio':>7}  interval")
+        for backend, library in BACKENDS.items():
+            entry = config["backends"][backend]
+            env = entry["environments"]["cpu"]
+            python = ROOT / f"resources/environments/{env}/bin/python"
+            measures = [
+                functools.partial(recorded, python, backend, entry, env, data, out, arguments.repeats),
+                functools.partial(bare, python, library, data, arguments.repeats),
+            ]
+            pairs = []
+            for number in range(arguments.rounds):
+                order = (0, 1) if number % 2 == 0 else (1, 0)  # neither always runs first
+                times = {which: measures[which]() for which in order}
+                pairs.append((times[0], times[1]))
+            logs = [math.log(one / other) for one, other in pairs]
+            mean, error = statistics.mean(logs), statistics.stdev(logs) / math.sqrt(len(logs))
+            half = stats.t.ppf(0.975, len(logs) - 1) * error
+            medians = [statistics.median(times) for times in zip(*pairs, strict=True)]
+            low, high = math.exp(mean - half), math.exp(mean + half)
+            print(
+                f"{backend:14} {medians[0]:8.4f} s {medians[1]:8.4f} s {math.exp(mean):7.3f}  {low:.3f} to {high:.3f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Test the harness on this machine: snakemake selftest
+
+Makes  a table on the terminal; fails if the clock or the scores missed a lie that is known
+"""
+
+
+rule selftest:
+    log:
+        "logs/selftest.log",
+    localrule: True
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+        script=SCRIPTS / "selftest.py",
+    message:
+        "Test the harness"
+    shell:
+        "{params.python} {params.script:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,80 @@
+"""NVIDIA GPUs as their driver knows them. All but their number needs nvidia-ml-py and is None without it."""
+
+import ctypes
+import os
+
+try:
+    import pynvml
+except ImportError:
+    pynvml = None
+
+
+def count():
+    """Number of NVIDIA GPUs that the driver shows to this process; 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    number = ctypes.c_int(0)
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(number)):
+        return 0
+    return number.value
+
+
+def ask(question, *arguments):
+    """Answer of the driver's library (NVML) to a question about the GPU that a worker uses, the first that it may see.
+
+    Parameters
+    ----------
+    question : str, the name of a function of NVML without its prefix, such as "DeviceGetName"
+    *arguments : of that function, after the device
+
+    Returns
+    -------
+    answer : what NVML says, or None where it does not know
+    """
+    if pynvml is None:
+        return None
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
+    try:
+        pynvml.nvmlInit()
+        find = pynvml.nvmlDeviceGetHandleByIndex if first.isdigit() else pynvml.nvmlDeviceGetHandleByUUID
+        device = find(int(first) if first.isdigit() else first)
+        return getattr(pynvml, f"nvml{question}")(device, *arguments)
+    except pynvml.NVMLError:
+        return None
+
+
+def describe():
+    """Name, driver and memory of the GPU in one line."""
+    name, memory = ask("DeviceGetName"), ask("DeviceGetMemoryInfo")
+    if name is None or memory is None:
+        return "unknown: nvidia-ml-py is missing or refused"
+    return f"{name}, driver {pynvml.nvmlSystemGetDriverVersion()}, {memory.total / 2**20:.0f} MiB"
+
+
+def state():
+    """What the GPU does at the moment: clocks, temperature, why it is slowed down, and how busy it is; None where unknown."""
+    use, reasons = ask("DeviceGetUtilizationRates"), ask("DeviceGetCurrentClocksThrottleReasons")
+    # Heat, power or a fault; the other reasons are idleness and clocks that somebody chose.
+    names = ("SwPowerCap", "HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown")
+    return {
+        "sm_mhz": ask("DeviceGetClockInfo", 1),  # NVML_CLOCK_SM
+        "max_sm_mhz": ask("DeviceGetMaxClockInfo", 1),
+        "memory_mhz": ask("DeviceGetClockInfo", 2),  # NVML_CLOCK_MEM
+        "celsius": ask("DeviceGetTemperature", 0),  # NVML_TEMPERATURE_GPU
+        "busy_percent": use and use.gpu,
+        "slowed_by": [name for name in names if reasons and reasons & getattr(pynvml, f"nvmlClocksThrottleReason{name}")],
+    }
+
+
+def memory():
+    """Bytes of device memory in use, whoever took them."""
+    used = ask("DeviceGetMemoryInfo")
+    return used and used.used
+
+
+def joules():
+    """Energy that the GPU has taken since its driver was loaded."""
+    millijoules = ask("DeviceGetTotalEnergyConsumption")
+    return millijoules and millijoules / 1e3

@@ -1,0 +1,61 @@
+"""What came out, in words. Standard library only, but for the tables that it is given."""
+
+from knnbench.record import NOT_RUN
+
+SAME = "not distinguishable"
+ONE_ROUND = "one round"
+
+
+def name_of(row):
+    """How a row is called in words: label and device."""
+    place = ", on the device" if row["residency"] == "device" else ""
+    return f"{row['label']} ({row['device'].upper()}{place})"
+
+
+def summarise(timings, comparisons):
+    """Say in a few lines what came out.
+
+    Parameters
+    ----------
+    timings, comparisons : DataFrame, the rows of timings.csv and comparisons.csv
+
+    Returns
+    -------
+    text : str
+    """
+    counts = timings["status"].value_counts()
+    lines = [f"Suite {timings['suite'][0]}: {len(timings)} rows, " + ", ".join(f"{n} {s}" for s, n in counts.items())]
+    k = min(timings["n_neighbors"].unique(), key=lambda k: (abs(k - 10), k))
+    lines += ["", f"Fastest exact backend at K = {k}, queries per second:"]
+    exact = timings[timings["exact"] & (timings["n_neighbors"] == k) & (timings["status"] == "ok")]
+    for dataset in timings["dataset"].unique():
+        ranked = exact[exact["dataset"] == dataset].sort_values("query_median_s").to_dict("records")
+        if not ranked:
+            lines.append(f"  {dataset:20} none was measured")
+            continue
+        best = ranked[0]
+        same = comparisons[
+            (comparisons["dataset"] == dataset)
+            & (comparisons["n_neighbors"] == k)
+            & (comparisons["residency"] == best["residency"])
+            & (comparisons["faster"] == f"{best['backend']}-{best['device']}")
+            & (comparisons["verdict"] == SAME)
+        ]["slower"].tolist()
+        tied = [name_of(row) for row in ranked[1:] if f"{row['backend']}-{row['device']}" in same]
+        also = f"; not distinguishable from it: {', '.join(tied)}" if tied else ""
+        lines.append(f"  {dataset:20} {best['queries_per_s']:12,.0f}  {name_of(best)}{also}")
+    if timings["rounds"].max() == 1:
+        lines += ["One round per cell: whether the next one differs was not tested (timing.rounds: 3 does)."]
+    elif len(comparisons):
+        same = (comparisons["verdict"] == SAME).sum()
+        lines += [f"Of {len(comparisons)} pairs that search the same, {same} are not distinguishable: comparisons.csv."]
+    flags = timings["flags"].dropna().str.split("; ").explode().value_counts()
+    if len(flags):
+        lines += ["", "Flagged rows: " + ", ".join(f"{number} {flag}" for flag, number in flags.items())]
+    missing = timings[timings["status"].isin(NOT_RUN)]
+    again = "Did not run (to try a cell again, delete its record in results/cells and its index in results/indexes):"
+    lines += ["", again if len(missing) else "Every cell ran."]
+    for (status, reason), rows in missing.groupby(["status", "reason"], sort=False):
+        who = ", ".join(dict.fromkeys(f"{row['backend']}-{row['device']}" for row in rows.to_dict("records")))
+        lines.append(f"  {status}, {len(rows)} rows: {reason}: {who}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,144 @@
+"""Test the harness on this machine with backends that lie in known ways and pairs that do not differ.
+
+Prints a table; the exit status is 1 if the harness missed something. Takes some minutes and wants a quiet machine.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from knnbench.datasets import write_dataset
+from knnbench.intervals import estimate, ratio
+from knnbench.metrics import METRICS
+from knnbench.truth import exact_neighbors
+
+K = 10
+TIMING = {
+    "min_sample_s": 0.001,
+    "min_repeats": 10,
+    "max_repeats": 1000,
+    "budget_s": 0.2,
+    "rel_ci": 0.01,
+    "max_query_s": 10,
+    "min_recall": 0,
+    "batch_sizes": [],
+    "batch_calls": 1,
+    "batch_budget_s": 0,
+    "seed": 0,
+}
+ROUNDS = 3
+
+
+class Bench:
+    """A folder with a dataset, where cells of the selftest backend are measured as the workflow measures cells."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        generator = np.random.default_rng(0)
+        train, test = generator.random((2000, 4), np.float32), generator.random((20, 4), np.float32)
+        metric = METRICS["euclidean"]
+        write_dataset(self.folder / "data.hdf5", metric, train, test, *exact_neighbors(metric, train, test))
+
+    def record(self, what, seconds=0.0):
+        """Measure a cell; its record."""
+        here = Path(__file__).parent
+        command = [sys.executable, here / "measure_cell.py", "--data", self.folder / "data.hdf5", "--device", "cpu"]
+        command += ["--module", "selftest", "--parameters", json.dumps({"what": what, "seconds": seconds})]
+        command += ["--n-neighbors", str(K), "--threads", "0", "--memory-gb", "0", "--max-fit-s", "10"]
+        command += ["--timing", json.dumps(TIMING), "--spec", here.parent / "envs/pipeline.yaml", "--unpinned"]
+        command += ["--out", self.folder / "record.json"]
+        subprocess.run(command, check=True, capture_output=True)
+        record = json.loads((self.folder / "record.json").read_text())
+        if record["status"] != "ok":
+            raise SystemExit(f"the selftest's own backend ended as {record['status']}: {record['reason']}")
+        return record
+
+
+def samples_of(record):
+    return [ns / 1e9 for ns in record["query_ns"]["host"]]
+
+
+def bias(bench, what, seconds, limit):
+    """A pass of known duration: how far the median is from it."""
+    found = statistics.median(samples_of(bench.record(what, seconds))) / seconds - 1
+    return f"{seconds * 1e3:g} ms ± {limit:.0%}", f"{found:+.3%}", abs(found) < limit
+
+
+def grade(bench, what, recall):
+    found = bench.record(what)["recall"]
+    return f"recall {recall:g}", f"{found:g}", abs(found - recall) < 1e-9
+
+
+def first_call(bench):
+    """A first call that takes half a second must not enter the median."""
+    record = bench.record("slow first", 0.5)
+    first, median = record["phases_ns"]["first_query"] / 1e9, statistics.median(samples_of(record))
+    return "first over 0.5 s, median under 0.1 s", f"{first:.3f} s, {median:.4f} s", first > 0.5 and median < 0.1
+
+
+def resolution(bench):
+    """Two durations that differ by a hundredth must be told apart, as pairs are in comparisons.csv."""
+    times = {0.01: [], 0.0101: []}
+    for _ in range(ROUNDS):
+        for seconds, rounds in times.items():
+            rounds.append(samples_of(bench.record("sleep", seconds)))
+    found, low, high = ratio(estimate(times[0.0101]), estimate(times[0.01]))
+    return "10 and 10.1 ms differ", f"ratio {found:.4f} ({low:.4f} to {high:.4f})", low > 1 and high < 1.02
+
+
+def same(bench, pairs):
+    """Two names for the same code must not be told apart in more than one pair in twenty."""
+    jobs = [(pair, name, number) for pair in range(pairs) for name in "ab" for number in range(ROUNDS)]
+    random.Random(0).shuffle(jobs)
+    times = {}
+    for pair, name, _ in jobs:
+        times.setdefault((pair, name), []).append(samples_of(bench.record("")))
+    told_apart = 0
+    for pair in range(pairs):
+        _, low, high = ratio(estimate(times[pair, "a"]), estimate(times[pair, "b"]))
+        told_apart += not low <= 1 <= high
+    return f"at most {pairs // 20} of {pairs} pairs differ", f"{told_apart} differ", told_apart <= pairs // 20
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=40, help="pairs of the A/A test; 0 leaves it out")
+    arguments = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(folder)
+        checks = {
+            "bias at 100 ms": lambda: bias(bench, "sleep", 0.1, 0.01),
+            "bias at 1 ms": lambda: bias(bench, "sleep", 0.001, 0.05),
+            "bias at 0.05 ms, looped": lambda: bias(bench, "sleep", 0.00005, 0.1),
+            "resolution": lambda: resolution(bench),
+            "work that outlives its call": lambda: bias(bench, "leak", 0.02, 0.05),
+            "slow first call": lambda: first_call(bench),
+            "honest answer": lambda: grade(bench, "", 1),
+            "-1 padding": lambda: grade(bench, "pad", 1 / K),
+            "repeated neighbours": lambda: grade(bench, "repeat", 1 / K),
+            "one wrong neighbour": lambda: grade(bench, "one wrong", 1 - 1 / K),
+            "wrong distances": lambda: grade(bench, "wrong distances", 1),
+        }
+        if arguments.pairs:
+            checks["A/A: the same code twice"] = lambda: same(bench, arguments.pairs)
+        missed = 0
+        print(f"{'check':28} {'expected':36} {'measured':32}", flush=True)
+        for name, check in checks.items():
+            expected, measured, held = check()
+            missed += not held
+            print(f"{name:28} {expected:36} {measured:32} {'ok' if held else 'MISSED'}", flush=True)
+    if missed:
+        raise SystemExit(f"{missed} of {len(checks)} checks missed: do not trust numbers from this machine as it is now")
+    print(f"All {len(checks)} checks hold.")
+
+
+if __name__ == "__main__":
+    main()
