@@ -92,5 +92,5 @@ rule measure_ceilings:
     message:
         "Measure what the {wildcards.device} reaches at most"
     shell:
-        "{params.python} {input.code[0]:q} --device {wildcards.device} --threads {params.threads}"
+        "exec {params.python} {input.code[0]:q} --device {wildcards.device} --threads {params.threads}"
         " --out {output:q} > {log:q} 2>&1"

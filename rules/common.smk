@@ -120,10 +120,8 @@ def python(env):
     """The interpreter of an environment, for the shell."""
     if CONDA:
         return "python"
-    if env == "pipeline":
+    if env == "pipeline" or config["deployment"] == "none":
         return '"$KNNBENCH_PYTHON"'
-    if config["deployment"] == "none":
-        return sys.executable
     return f"resources/environments/{env}/bin/python"
 
 
@@ -212,11 +210,11 @@ def fit_flags(wildcards):
         words += ["--prefix", f"resources/environments/{env}"]
     if wildcards.device == "gpu" and not GPU:
         words.append("--no-gpu")
-    words += ["--retry-noisy"] * timing["retry_noisy"]
     return words + ["--unpinned"] * (config["deployment"] == "none" and not CONDA)
 
 
 def cell_flags(wildcards):
     """What changes a cell's numbers: its fit, and how its queries are timed."""
     timing = {key: config["timing"][key] for key in QUERY_TIMING}
-    return [*fit_flags(wildcards), "--timing", json.dumps(timing, sort_keys=True)]
+    retry = ["--retry-noisy"] * config["timing"]["retry_noisy"]
+    return [*fit_flags(wildcards), "--timing", json.dumps(timing, sort_keys=True), *retry]

@@ -36,7 +36,7 @@ def main():
     if hosted is not None:
         k = min(hosted.shape[-1], neighbors.shape[1])
         try:
-            agreement, _ = score(metric, train, test, hosted[..., :k], k, neighbors, distances)
+            agreement = score(metric, train, test, hosted[..., :k], k, neighbors, distances)["recall"]
         except ValueError as error:
             raise SystemExit(f"{origin}: its own neighbors cannot be compared: {error}; repair or remove them") from error
         print(f"the file's own neighbours agree with ours for {agreement:.4%} of the ids, ties counted as equal")

@@ -28,7 +28,7 @@ def parse_arguments(words):
     parser.add_argument("--memory-gb", type=float, required=True, help="0: nine tenths of what is available now")
     parser.add_argument("--max-fit-s", type=float, required=True, help="limit of the fit")
     parser.add_argument("--timing", type=json.loads, help="how queries are timed, a JSON object")
-    parser.add_argument("--retry-noisy", action="store_true", help="measure up to three times while others use our CPUs")
+    parser.add_argument("--retry-noisy", action="store_true", help="measure a cell up to three times while others use its CPUs")
     parser.add_argument("--spec", type=Path, required=True, help="envs/NAME.yaml of this environment")
     parser.add_argument("--unpinned", action="store_true", help="accept other versions than the spec's")
     parser.add_argument("--prefix", type=Path, help="where this environment must be; unchecked if absent")
@@ -103,7 +103,8 @@ def main(words):
             "threads_asked": threads,
             "environment": arguments.spec.stem,
             "machine": facts,
-            "max_rss_bytes": outcome.max_rss_bytes,
+            # The kernel's figure of a whole life starts again when the worker resets its peak.
+            "max_rss_bytes": max(outcome.max_rss_bytes, found.pop("peak_rss_bytes", 0)),
         }
         | found
         | {"status": status, "reason": reason}
@@ -119,23 +120,24 @@ def fit_of(built):
     found = {
         key: {name: built[key][name] for name in names if name in built[key]} for key, names in fit.items() if key in built
     }
-    return found | ({"index_bytes": built["index_bytes"]} if "index_bytes" in built else {})
+    renamed = {"index_bytes": "index_bytes", "noise": "fit_noise"}
+    return found | {new: built[old] for old, new in renamed.items() if old in built}
 
 
 def measure_quietly(arguments, command, threads, facts):
     """Run the worker; with --retry-noisy again while others disturb it, and keep the quietest of three attempts."""
     attempts = []
     for _ in range(3 if arguments.retry_noisy else 1):
-        before = {"load": machine.load(), "gpu": gpu.state() if arguments.device == "gpu" else None}
+        around = {"load": [machine.load()], "gpu_before": gpu.state() if arguments.device == "gpu" else None}
         outcome = isolation.supervise([*command, "--worker"], threads, gpu=arguments.device == "gpu")
-        after = {"load": machine.load(), "gpu": gpu.state() if arguments.device == "gpu" else None}
+        around["load"].append(machine.load())
+        status, _ = record.conclude(outcome, arguments.device)
         noise = outcome.found.get("noise", {})
-        attempts.append((noise.get("others_cpus", 0), len(attempts), outcome, before, after))
+        attempts.append((record.STATUSES.index(status), noise.get("others_cpus", 0), len(attempts), outcome, around))
         if not noise.get("noisy"):
             break
-    _, chosen, outcome, before, after = min(attempts)
-    facts |= {"before": before, "after": after}
-    outcome.found |= {"attempts": len(attempts), "attempt": chosen}
+    *_, outcome, around = min(attempts)
+    facts |= around | {"attempts": len(attempts)}
     return outcome
 
 

@@ -1,21 +1,21 @@
-"""Draw what the exact backends reach of the machine's ceilings: the roofline, one panel per device."""
+"""Draw what share of the machine's ceilings the exact backends reach, one panel per device."""
 
 import argparse
 import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import yaml
 
 from knnbench.figures import save, styles
-from knnbench.record import NOT_RUN
 from knnbench.words import name_of
+
+ROW_INCHES = 0.2
 
 
 def draw(timings, ceilings, looks):
-    """Draw the roofline.
+    """Draw the share of the roofline that each cell reaches.
 
     Parameters
     ----------
@@ -27,48 +27,35 @@ def draw(timings, ceilings, looks):
     -------
     figure : matplotlib Figure
     """
-    figure, panels = plt.subplots(
-        len(ceilings), figsize=(7.5, 4.2 * len(ceilings)), layout="constrained", squeeze=False, sharex=True
-    )
+    exact = timings[timings["exact"] & timings["device"].isin(ceilings)]
+    searches = [search for search, _ in exact.groupby(["dataset", "n_neighbors"], sort=False)]
+    height = len(ceilings) * (ROW_INCHES * len(searches) + 1.2)
+    figure, panels = plt.subplots(len(ceilings), figsize=(7.5, height + 0.3), layout="constrained", squeeze=False, sharex=True)
     for axes, (device, ceiling) in zip(panels.flat, ceilings.items(), strict=True):
-        rows = timings[timings["device"] == device].dropna(subset=["ceiling_fraction"])
-        ridge = ceiling["operations_per_s"] / ceiling["bytes_per_s"]
-        intensity = rows["least_operations"] / rows["least_bytes"]
-        x = np.geomspace(min(ridge / 10, intensity.min() / 2), max(ridge * 10, intensity.max() * 2), 200)
-        axes.plot(x, np.minimum(ceiling["operations_per_s"], x * ceiling["bytes_per_s"]), color="black", linewidth=1.5)
-        for key, group in rows.groupby(["backend", "device"], sort=False):
-            reached = group["least_operations"] / group["query_median_s"]
-            label = f"{name_of(group.iloc[0])}: {percent(group['ceiling_fraction'].max())} at most"
-            axes.plot(intensity[group.index], reached, **(looks[key] | {"linestyle": "none"}), label=label)
-        for dataset, group in rows.groupby("dataset", sort=False):
-            axes.annotate(
-                f"{dataset}, K = {', '.join(map(str, sorted(group['n_neighbors'].unique())))}",
-                (np.exp(np.log(intensity[group.index]).mean()), 0.02),
-                xycoords=("data", "axes fraction"),
-                rotation=90,
-                fontsize=5.5,
-                ha="center",
-                va="bottom",
-                color="#777777",
+        here = exact[exact["device"] == device]
+        rows = here.dropna(subset=["ceiling_fraction"])
+        places = [searches.index(search) for search in zip(rows["dataset"], rows["n_neighbors"], strict=True)]
+        for key, group in rows.assign(place=places).groupby(["backend", "device"], sort=False):
+            look = looks[key] | {"linestyle": "none"}
+            axes.plot(group["ceiling_fraction"] * 100, group["place"], **look, label=name_of(group.iloc[0]))
+        axes.axvline(100, color="black", linewidth=1.5)
+        axes.set(xscale="log", ylim=(len(searches) - 0.4, -0.6))
+        axes.set_yticks(range(len(searches)), labels=[f"{dataset}, K = {k}" for dataset, k in searches], fontsize=6.5)
+        title = f"{device.upper()}: the ceiling was not measured: {ceiling.get('reason')}"
+        if ceiling["status"] == "ok":
+            title = (
+                f"{device.upper()}: 100% is {ceiling['operations_per_s'] / 1e9:,.0f}·10⁹ float32 operations/s "
+                f"or {ceiling['bytes_per_s'] / 1e9:,.0f}·10⁹ bytes/s, measured"
             )
-        axes.set(xscale="log", yscale="log", ylabel="Operations per second")
-        axes.set_title(
-            f"{device.upper()}: {ceiling['operations_per_s'] / 1e9:,.0f} · 10⁹ operations/s (float32 matrix product), "
-            f"{ceiling['bytes_per_s'] / 1e9:,.0f} · 10⁹ bytes/s (copy), measured",
-            loc="left",
-            fontsize=8,
-        )
-        axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-        missing = timings[(timings["device"] == device) & timings["exact"] & timings["status"].isin(NOT_RUN)]
-        if len(missing):
-            words = ", ".join(f"{n} {status}" for status, n in missing["status"].value_counts().items())
-            axes.text(0.01, 0.97, f"exact, not measured: {words}", transform=axes.transAxes, fontsize=6, va="top")
-    panels.flat[-1].set_xlabel("Least operations per least byte of the search")
+        axes.set_title(title, loc="left", fontsize=8)
+        if len(rows):
+            axes.legend(fontsize=6.5, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        without = here[here["ceiling_fraction"].isna() & ~here["prunes"]]["status"].value_counts()
+        if len(without):
+            words = "not measured: " + ", ".join(f"{number} {status}" for status, number in without.items())
+            axes.annotate(words, (0, 0), xycoords="axes fraction", xytext=(2, 3), textcoords="offset points", fontsize=6)
+    panels.flat[-1].set_xlabel("Share of what the machine allows for the least operations or bytes of the search, %")
     return figure
-
-
-def percent(fraction):
-    return f"{fraction:.1%}" if fraction < 0.1 else f"{fraction:.0%}"
 
 
 def main():

@@ -5,22 +5,32 @@ Runs in a backend's environment, which has NumPy and h5py but no pytest. Usage: 
 
 import importlib
 import sys
+import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
+from knnbench.cell import PHASES
 from knnbench.metrics import METRICS
 
 
-def answer(module, metric, device, parameters, train, queries, k):
+def answer(module, metric, device, parameters, train, queries, k, saves=False):
     """Do what a cell does, without the clock: ids of shape (q, k), or the words of why not."""
     Backend = importlib.import_module(f"knnbench.backends.{module}").Backend
     backend = Backend(METRICS[metric], device, 1, **parameters)
     if reason := backend.unsupported(k, *train.shape):
         return reason
-    for _phase in backend.fit(train):
+    phases = []
+    for phase in backend.fit(train):
         backend.synchronize()
+        phases.append(phase)
+    assert phases == PHASES
+    if saves:  # as the cells of another K find it
+        with tempfile.TemporaryDirectory() as folder:
+            backend.save(Path(folder, "index"))
+            backend = Backend(METRICS[metric], device, 1, **parameters)
+            backend.load(Path(folder, "index"))
     return backend.to_host(backend.query(backend.to_query_device(queries), k))
 
 

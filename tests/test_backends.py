@@ -36,7 +36,14 @@ def ask(server, backend, metric, train, queries, k):
     if "IVF" in parameters.get("index", ""):
         parameters["index"] = "IVF2,Flat"
     ids = server(ENVIRONMENTS[backend]).ask(
-        module=entry["module"], metric=metric, device=device, parameters=parameters, train=train, queries=queries, k=k
+        module=entry["module"],
+        metric=metric,
+        device=device,
+        parameters=parameters,
+        train=train,
+        queries=queries,
+        k=k,
+        saves=entry.get("saves", False),
     )
     if isinstance(ids, str):
         pytest.skip(ids)

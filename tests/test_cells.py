@@ -80,15 +80,29 @@ def test_ok(bench):
     assert record["memory_bytes"]["loaded"] <= record["max_rss_bytes"]
     assert set(record["memory_bytes"]) == {"loaded", "fit", "query"}
     assert record["noise"]["seconds"] > 0 and record["noise"]["others_cpus"] >= 0
-    assert {"load", "gpu"} == set(record["machine"]["before"]) == set(record["machine"]["after"])
+    assert len(record["machine"]["load"]) == 2 and record["machine"]["attempts"] == 1
     assert (record["wrong_neighbors"], record["distance_error"]) == (0, 0.0)
 
 
 def test_calls_with_few_queries(bench):
     """Each query is in one call of a size at most; a size that there are not enough queries for is not measured."""
     record = run(bench, "")
-    assert {size: len(calls) for size, calls in record["batch_ns"]["host"].items()} == {"1": 4, "3": 3}
+    assert {size: len(calls) for size, calls in record["batch_ns"]["host"].items()} == {"1": 4, "3": 2}
     assert set(record["first_batch_ns"]["host"]) == {"1", "3"}
+
+
+@pytest.mark.parametrize("what", ["segfault", "sleep in C", "exception", "memory"])
+def test_what_fails_after_the_passes_takes_nothing_away(bench, what):
+    record = run(bench, what, "single query", {**TIMING, "max_query_s": 0.7})
+    assert (record["status"], record["recall"]) == ("ok", 1.0) and len(record["query_ns"]["host"]) >= 3
+    assert "in batches, whose columns are incomplete" in record["reason"] and "batch_ns" not in record
+
+
+def test_peak_memory_of_a_life(bench):
+    """The peaks of the phases do not hide each other: 256 MiB in the fit, given back before the queries."""
+    record = run(bench, "hoard", "fit")
+    assert 2**28 < record["memory_bytes"]["fit"] < 2**29 and record["memory_bytes"]["query"] < 2**27
+    assert record["max_rss_bytes"] >= record["memory_bytes"]["loaded"] + record["memory_bytes"]["fit"]
 
 
 def test_short_passes_are_looped(bench):
@@ -148,7 +162,7 @@ def test_noise_is_seen_and_measured_again(bench):
             each.kill()
             each.wait()
     assert record["noise"]["noisy"] and record["noise"]["others_cpus"] > 0.2 * machine.available_cpus()
-    assert record["attempts"] == 3 and record["attempt"] in (0, 1, 2)
+    assert record["machine"]["attempts"] == 3
 
 
 def test_energy_counters(tmp_path):
@@ -158,11 +172,11 @@ def test_energy_counters(tmp_path):
         (tmp_path / zone / "name").write_text(f"{name}\n")
         (tmp_path / zone / "energy_uj").write_text("9000000\n")
         (tmp_path / zone / "max_energy_range_uj").write_text("10000000\n")
-    before = machine.energy(tmp_path)
+    before = machine.energy("cpu", tmp_path)
     (tmp_path / "intel-rapl:0/energy_uj").write_text("9500000\n")
     (tmp_path / "intel-rapl:1/energy_uj").write_text("1000000\n")
-    assert machine.energy_between(before, machine.energy(tmp_path)) == {"cpu": 0.5 + 2.0}
-    assert machine.energy_between({}, machine.energy(tmp_path)) == {}
+    assert machine.energy_between(before, machine.energy("cpu", tmp_path)) == {"cpu": 0.5 + 2.0}
+    assert machine.energy_between({}, machine.energy("cpu", tmp_path)) == {}
 
 
 @pytest.mark.parametrize(

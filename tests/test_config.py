@@ -41,7 +41,10 @@ GOOD_DATASET = {"metric": "euclidean", "source": "normal", "n": 10, "d": 2}
             {"datasets__rd_a__metric": "cosine"},
             "datasets.rd-a.metric: unknown name 'cosine'; known are euclidean, manhattan, angular, hyperbolic",
         ),
-        ({"datasets__new": GOOD_DATASET | {"path": "x"}}, "source 'normal' does not use path; it takes d, n, queries, seed"),
+        (
+            {"datasets__new": GOOD_DATASET | {"path": "x"}},
+            "source 'normal' does not use path; it takes d, n, offset, queries, seed",
+        ),
         ({"datasets__new": {"metric": "euclidean", "source": "normal", "n": 5}}, "source 'normal' needs d"),
         ({"datasets__new": {"metric": "euclidean", "source": "file"}}, "needs test, train .or path"),
         ({"datasets__a/b": GOOD_DATASET}, "'a/b' does not match"),
@@ -132,6 +135,16 @@ def test_every_suite_resolves_and_every_backend_exists():
     for entry in CONFIG["backends"].values():
         assert (ROOT / f"scripts/knnbench/backends/{entry['module']}.py").exists()
         assert all((ROOT / f"envs/{env}.yaml").exists() for env in entry["environments"].values())
+
+
+def test_numbers_of_the_command_line():
+    """--config timing='{rounds: 3, ...}' gives strings below the top level."""
+    words = {"rounds": "3", "rel_ci": "0.02", "retry_noisy": "true", "batch_sizes": ["10", "100"]}
+    timing = resolved(timing=words)["timing"]
+    assert (timing["rounds"], timing["rel_ci"], timing["retry_noisy"]) == (3, 0.02, True)
+    assert timing["batch_sizes"] == [10, 100]
+    with pytest.raises(ConfigError, match="timing.rounds: 'many' is not of type 'integer'"):
+        resolved(timing={"rounds": "many"})
 
 
 def test_defaults_are_filled_in():

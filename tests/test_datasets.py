@@ -42,6 +42,11 @@ def test_draw(kind):
         assert np.allclose(np.linalg.norm(points, axis=1), 1, atol=1e-6)
 
 
+def test_offset_moves_every_coordinate():
+    near, far = (draw("normal", 100, 3, np.random.default_rng(1), offset) for offset in (0, 1000))
+    assert np.allclose(far - 1000, near, atol=1e-4) and not np.array_equal(far, near)
+
+
 def test_digits():
     train, test, hosted, origin = load({"source": "digits", "queries": 297, "seed": 1})
     assert train.shape == (1500, 64) and test.shape == (297, 64) and hosted is None and "digits" in origin

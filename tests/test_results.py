@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import jsonschema
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -11,32 +12,65 @@ from conftest import ROOT
 
 from knnbench.config import Cell
 from knnbench.figures import styles
-from knnbench.results import row, sample_rows, summarise
+from knnbench.results import COMPARISON, batch_rows, compare, row, sample_rows
+from knnbench.words import summarise
+from plot_roofline import draw as draw_roofline
 from plot_speed import draw
 
 SCHEMA = yaml.safe_load((ROOT / "rules/schemas/timings.schema.yaml").read_text())
 BACKENDS = {
     "fast": {"label": "Fast", "module": "keops", "exact": True, "environments": {"cpu": "keops"}},
-    "rough": {"label": "Rough", "module": "faiss", "exact": False, "environments": {"cpu": "faiss-cpu"}},
+    "rough": {"label": "Rough", "module": "faiss", "exact": False, "saves": True, "environments": {"cpu": "faiss-cpu"}},
+    "tree": {"label": "Tree", "module": "sklearn", "exact": True, "prunes": True, "environments": {"cpu": "sklearn"}},
     "absent": {"label": "Absent", "module": "torch", "exact": True, "environments": {"cpu": "torch"}},
 }
-CONFIG = {"suite": "s", "datasets": {"data": {"title": "R^D"}}, "backends": BACKENDS}
+for entry in BACKENDS.values():
+    entry.setdefault("prunes", False)
+    entry.setdefault("saves", False)
+CONFIG = {
+    "suite": "s",
+    "datasets": {"data": {"title": "R^D"}},
+    "backends": BACKENDS,
+    "timing": {"batch_sizes": [10]},
+}
+CEILING = {"status": "ok", "operations_per_s": 1e6, "bytes_per_s": 1e5, "machine": {"node": "here", "cpu": "A CPU"}}
 DATASET = {"distance": "euclidean", "n": 1000, "dimension": 3, "q": 100}
-MACHINE = {"node": "here", "cpu": "A CPU", "cpus": 2, "load": [0.5, 1.5]}
+MACHINE = {
+    "node": "here",
+    "cpu": "A CPU",
+    "cpus": 2,
+    "load": [0.5, 1.5],
+    "gpu_before": None,
+}
 
 
 def record(status="ok", samples=(2, 1, 3), **found):
     """A record whose samples are given in seconds."""
     measured = {
         "query_ns": {"host": [int(s * 1e9) for s in samples]},
-        "phases_ns": {"import": 5e8, "load": 1e6, "transfer": 1e9, "train": 2e9, "first_query": 9e9},
+        "loops": {"host": 1},
+        "first_batch_ns": {"host": {"1": 5e8}},
+        "batch_ns": {"host": {"1": [1e8, 3e8, 2e8]}},
+        "phases_ns": {
+            "import": 5e8,
+            "load": 1e9,
+            "load_index": 5e8,
+            "transfer": 1e9,
+            "train": 2e9,
+            "add": 1e9,
+            "first_query": 9e9,
+        },
         "memory_bytes": {"loaded": 10, "fit": 20, "query": 30},
+        "energy_j": {"host": {"cpu": 50.0}},
+        "noise": {"noisy": False, "others_cpus": 0.01},
         "recall": 1.0,
         "recall_ids": 0.99,
+        "wrong_neighbors": 0,
+        "distance_error": 1e-8,
         "threads": 2,
     }
     always = {
-        "schema_version": 1,
+        "schema_version": 2,
         "started": "2026-01-01T00:00:00Z",
         "parameters": {},
         "environment": "keops",
@@ -55,16 +89,18 @@ def rows_of(**statuses):
         for k, status in zip((10, 50), pair, strict=True):
             ran = status in ("ok", "low_recall")
             each = record(status, (2, 1, 3) if ran else (), **({"recall": 0.5} if status == "low_recall" else {}))
-            rows.append(row(CONFIG, Cell("data", backend, "cpu", k), DATASET, [each], "host"))
+            rows.append(row(CONFIG, Cell("data", backend, "cpu", k), DATASET, [each], "host", CEILING))
     return rows
 
 
 def test_row():
-    got = row(CONFIG, Cell("data", "fast", "cpu", 10), DATASET, [record()], "host")
+    got = row(CONFIG, Cell("data", "fast", "cpu", 10), DATASET, [record()], "host", CEILING)
     jsonschema.validate(got, SCHEMA)
     assert set(got) == set(SCHEMA["properties"])
     assert (got["query_median_s"], got["query_low_s"], got["query_high_s"], got["queries_per_s"]) == (2, 1, 3, 50)
-    assert (got["fit_s"], got["transfer_s"], got["train_s"], got["add_s"]) == (3, 1, 2, None)
+    assert (got["fit_s"], got["transfer_s"], got["train_s"], got["add_s"], got["load_s"]) == (4, 1, 2, 1, 1.5)
+    assert (got["single_p50_s"], got["single_p99_s"], got["single_first_s"], got["single_calls"]) == (0.2, 0.3, 0.5, 3)
+    assert (got["cpu_joules_per_query"], got["gpu_joules_per_query"]) == (0.5, None)
     assert (got["loaded_bytes"], got["fit_bytes"], got["query_bytes"], got["max_rss_bytes"]) == (10, 20, 30, 40)
 
 
@@ -76,24 +112,117 @@ def test_every_column_is_documented():
 @pytest.mark.parametrize("order", [1, -1])
 def test_rounds_report_the_worst_and_keep_every_sample(order):
     records = [record("low_recall"), record("crashed", (7,)), record()][::order]
-    got = row(CONFIG, Cell("data", "fast", "cpu", 10), DATASET, records, "host")
+    got = row(CONFIG, Cell("data", "fast", "cpu", 10), DATASET, records, "host", CEILING)
     assert (got["status"], got["reason"], got["rounds"], got["repeats"]) == ("crashed", "because of crashed", 3, 7)
     assert got["query_median_s"] is None and got["query_max_s"] == 7
-    assert len(sample_rows(Cell("data", "fast", "cpu", 10), records)) == 7
+    assert len([each for each in sample_rows(Cell("data", "fast", "cpu", 10), records) if each["batch"] is None]) == 7
 
 
 def test_rounds_are_pooled():
-    got = row(CONFIG, Cell("data", "fast", "cpu", 10), DATASET, [record(), record(samples=(4, 5, 6))], "host")
-    assert (got["query_median_s"], got["repeats"], got["rounds"]) == (3.5, 6, 2)
+    got = row(CONFIG, Cell("data", "fast", "cpu", 10), DATASET, [record(), record(samples=(8, 7, 9))], "host", CEILING)
+    assert (got["repeats"], got["rounds"]) == (6, 2) and got["query_median_s"] == pytest.approx(4)  # of 2 and 8
+    assert got["query_low_s"] < 1 and got["query_high_s"] > 16  # two processes that differ fourfold say little
+
+
+def test_ceiling():
+    """2·1000·100·3 operations at 10⁶ per second take 0.6 s; the 13 to 18 thousand bytes take less."""
+    cell = Cell("data", "fast", "cpu", 10)
+    got = row(CONFIG, cell, DATASET, [record()], "host", CEILING)
+    assert (got["least_operations"], got["least_bytes"]) == (600_000, 4 * (3 * 1100 + 1000))
+    assert got["ceiling_fraction"] == pytest.approx(0.3) and got["flags"] == ""
+    fast = row(CONFIG, cell, DATASET, [record(samples=(0.5, 0.5, 0.5))], "host", CEILING)
+    assert fast["ceiling_fraction"] == pytest.approx(1.2) and fast["flags"] == "above_ceiling"
+    moved = row(CONFIG, cell, DATASET, [record()], "host", CEILING | {"operations_per_s": 1e9, "bytes_per_s": 17_200})
+    assert moved["ceiling_fraction"] == pytest.approx(0.5)
+    for other in (None, CEILING | {"status": "failed"}, CEILING | {"machine": {"node": "there", "cpu": "A CPU"}}):
+        assert row(CONFIG, cell, DATASET, [record()], "host", other)["ceiling_fraction"] is None
+    tree = row(CONFIG, Cell("data", "tree", "cpu", 10), DATASET, [record()], "host", CEILING)
+    assert tree["ceiling_fraction"] is None and tree["least_operations"] == 600_000
+    rough = row(CONFIG, Cell("data", "rough", "cpu", 10), DATASET, [record()], "host", CEILING)
+    assert rough["ceiling_fraction"] is None and rough["least_operations"] is None and rough["index"] == "saved"
+
+
+@pytest.mark.parametrize(
+    ("found", "flags"),
+    [
+        ({"noise": {"noisy": True, "others_cpus": 1.0}}, "noisy"),
+        ({"fit_noise": {"noisy": True}}, "noisy_fit"),
+        ({"samples": [1 + i / 50 for i in range(20)]}, "drift"),
+        ({"samples": [1.3 + i % 7 / 1000 if i % 3 else 1 + i % 5 / 1000 for i in range(60)]}, "bimodal"),
+        ({"batch_noise": {"noisy": True}}, "noisy"),
+        ({"gpu_state": {"slowed_by": ["HwThermalSlowdown"]}}, "throttled"),
+        ({"gpu_state": {"slowed_by": ["SwPowerCap"]}}, ""),
+        ({"machine": MACHINE | {"gpu_before": {"busy_percent": None, "processes": None}}}, ""),
+        ({"machine": MACHINE | {"gpu_before": {"busy_percent": 40, "processes": 1}}}, "noisy"),
+        ({}, ""),
+    ],
+)
+def test_flags(found, flags):
+    got = row(CONFIG, Cell("data", "tree", "cpu", 10), DATASET, [record(), record(**found)], "host", CEILING)
+    assert got["flags"] == flags
+
+
+def test_batches():
+    one, ten = batch_rows(CONFIG, Cell("data", "fast", "cpu", 10), [record(), record()], "host")
+    assert (one["batch_size"], one["calls"], one["p50_s"], one["p99_s"], one["queries_per_s"]) == (1, 6, 0.2, 0.3, 5)
+    assert (ten["batch_size"], ten["calls"], ten["p50_s"], ten["queries_per_s"]) == (10, 0, None, None)
+
+
+def entries(**times):
+    """Measured cells of backend -> list of rounds of samples."""
+    return [
+        ({"dataset": "data", "n_neighbors": 10, "residency": "host", "backend": name, "device": "cpu"}
+         | {"query_median_s": float(np.median(rounds))}, rounds)
+        for name, rounds in times.items()
+    ]  # fmt: skip
+
+
+def test_comparisons():
+    generator = np.random.default_rng(0)
+
+    def rounds(median, number=3):
+        """Processes that differ by 3 %, and samples within them."""
+        return [list(median * np.exp(generator.normal(0, 0.03)) * generator.lognormal(0, 0.05, 20)) for _ in range(number)]
+
+    twice, same = rounds(2.0), rounds(1.01)
+    found = {(each[3], each[4]): each for each in compare(entries(a=rounds(1.0), b=twice, c=same))}
+    pair = next(each for names, each in found.items() if set(names) == {"a-cpu", "b-cpu"})
+    assert pair[3] == "a-cpu" and pair[8] == "faster" and 1 < pair[6] < pair[5] < pair[7] < 3
+    pair = next(each for names, each in found.items() if set(names) == {"a-cpu", "c-cpu"})
+    assert pair[8] == "not distinguishable" and pair[6] <= 1 <= pair[7]
+    single = compare(entries(a=rounds(1.0, 1), b=rounds(9.0, 1)))
+    assert [each[8] for each in single] == ["one round"] and single[0][6] is None
+
+
+def test_the_same_code_is_rarely_told_apart():
+    """The verdict's error on simulated rounds: under 2 % of 300 pairs, although processes vary more than samples."""
+    generator = np.random.default_rng(1)
+
+    def rounds():
+        return [list(np.exp(generator.normal(0, 0.05)) * generator.lognormal(0, 0.02, 15)) for _ in range(3)]
+
+    told_apart = sum(each[8] == "faster" for _ in range(300) for each in compare(entries(a=rounds(), b=rounds())))
+    assert told_apart <= 6
 
 
 def test_summary():
     timings = pd.DataFrame(rows_of(fast=("ok", "timeout_query"), rough=("low_recall", "ok"), absent=("unavailable",) * 2))
-    text = summarise(timings)
+    text = summarise(timings, pd.DataFrame(columns=COMPARISON))
     assert "6 rows, 2 ok, 2 unavailable, 1 timeout_query, 1 low_recall" in text
     assert "Fastest exact backend at K = 10" in text and "50  Fast (CPU)" in text
+    assert "One round per cell" in text
     assert "timeout_query, 1 rows: because of timeout_query: fast-cpu" in text
     assert "unavailable, 2 rows: because of unavailable: absent-cpu" in text
+
+
+def test_summary_says_what_is_not_distinguishable():
+    timings = pd.DataFrame(rows_of(fast=("ok", "ok"), tree=("ok", "ok")))
+    timings["rounds"], timings["flags"] = 3, "noisy; drift"
+    pair = ("data", 10, "host", "fast-cpu", "tree-cpu", 1.01, 0.9, 1.1, "not distinguishable")
+    text = summarise(timings, pd.DataFrame([pair], columns=COMPARISON))
+    assert "Fast (CPU); not distinguishable from it: Tree (CPU)" in text
+    assert "Of 1 pairs that search the same, 1 are not distinguishable" in text
+    assert "Flagged rows: 4 noisy, 4 drift" in text
 
 
 def test_figure_shows_what_stopped_and_what_was_not_measured():
@@ -106,6 +235,14 @@ def test_figure_shows_what_stopped_and_what_was_not_measured():
     words = " ".join(text.get_text() for text in [*figure.texts, *bottom.texts])
     assert "K = 50: timeout_query" in words and "recall 0.50–1.00" in words
     assert "unavailable: because of unavailable: Absent (CPU)" in words
+
+
+def test_roofline_shows_what_was_not_measured():
+    timings = pd.DataFrame(rows_of(fast=("ok", "timeout_query"), rough=("ok", "ok"), tree=("ok", "ok"), absent=("failed",) * 2))
+    axes = draw_roofline(timings, {"cpu": CEILING}, styles(BACKENDS)).axes[0]
+    assert [line.get_label() for line in axes.lines][:1] == ["Fast (CPU)"] and len(axes.lines) == 2  # and the line at 100 %
+    assert axes.lines[0].get_xdata() == pytest.approx([30])
+    assert "not measured: 2 failed, 1 timeout_query" in [text.get_text() for text in axes.texts]
 
 
 def test_same_numbers_same_files(tmp_path):

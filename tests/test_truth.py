@@ -81,15 +81,19 @@ QUERIES = np.array([[0.0]], np.float32)
 )
 def test_score(ids, recall, recall_ids):
     true_ids, true_distances = np.array([[0, 1]]), np.array([[0.0, 1.0]])
-    assert score(METRICS["euclidean"], TRAIN, QUERIES, np.array([ids]), 2, true_ids, true_distances) == (recall, recall_ids)
+    grades = score(METRICS["euclidean"], TRAIN, QUERIES, np.array([ids]), 2, true_ids, true_distances)
+    assert (grades["recall"], grades["recall_ids"]) == (recall, recall_ids)
+    assert grades["wrong_neighbors"] == round(2 * (1 - recall))
+    assert grades["distance_error"] == (None if ids == [-1, -1] else 0.5 if 3 in ids else 0.0)
 
 
 def test_score_does_not_hide_float32():
     """A neighbour that is 1e-5 too far does not count, one that is 1e-7 too far is a tie."""
     train = np.array([[1.0], [1.0 + 1e-5], [1.0 + 1.2e-7]], np.float32)
     true_ids, true_distances = np.array([[0]]), np.array([[1.0]])
-    got = [score(METRICS["euclidean"], train, QUERIES, np.array([[i]]), 1, true_ids, true_distances)[0] for i in range(3)]
-    assert got == [1.0, 0.0, 1.0]
+    grades = [score(METRICS["euclidean"], train, QUERIES, np.array([[i]]), 1, true_ids, true_distances) for i in range(3)]
+    assert [each["recall"] for each in grades] == [1.0, 0.0, 1.0]
+    assert [each["distance_error"] for each in grades] == pytest.approx([0, 1e-5, 1.2e-7], rel=0.02)
 
 
 @pytest.mark.parametrize("ids", [np.zeros((2, 1), int), np.zeros((1, 2), int), np.zeros(1, int), np.zeros((1, 1))])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -97,12 +98,25 @@ def test_main_job(project):
     exact = done[done["exact"]]
     assert (exact["recall"] >= 0.999).all()
     assert (exact[exact["backend"].isin(DIRECT)]["recall"] == 1).all()
-    columns = ["query_median_s", "query_low_s", "query_high_s", "fit_s", "first_query_s", "queries_per_s", "max_rss_bytes"]
-    assert (done[columns] > 0).all().all()
+    # No time is empty or zero unless the status says why.
+    assert (done[[column for column in done.columns if column.endswith("_s")]].drop(columns="queries_per_s") > 0).all().all()
+    assert (done[["queries_per_s", "max_rss_bytes", "loaded_bytes", "single_calls"]] > 0).all().all()
+    saves = done["backend"].isin([name for name, entry in CONFIG["backends"].items() if entry.get("saves")])
+    assert (done["index_bytes"].notna() == saves).all()
+    for _, rows in done[saves].groupby(["dataset", "backend"]):
+        assert rows["fit_s"].nunique() == 1  # built once for all K
+    assert (done["ceiling_fraction"].notna() == (done["exact"] & ~done["prunes"])).all()
     assert (done["query_low_s"] <= done["query_median_s"]).all() and (done["query_median_s"] <= done["query_high_s"]).all()
     samples = pd.read_csv(project / "results/test/samples.csv")
-    assert len(samples) == timings["repeats"].sum() and (samples["query_s"] > 0).all()
-    for dataset, suffix in itertools.product(CONFIG["suites"]["test"]["datasets"], CONFIG["figures"]["formats"]):
+    passes = samples[samples["batch"].isna()]
+    assert len(passes) == timings["repeats"].sum() and (samples["seconds"] > 0).all() and (samples["loops"] > 0).all()
+    assert (samples["batch"] == 1).sum() == timings["single_calls"].sum()
+    batches = pd.read_csv(project / "results/test/batches.csv")
+    assert len(batches) == len(timings) and (batches["calls"] == timings["single_calls"]).all()
+    comparisons = pd.read_csv(project / "results/test/comparisons.csv")
+    groups = done.groupby(["dataset", "n_neighbors", "residency"]).size()
+    assert len(comparisons) == (groups * (groups - 1) / 2).sum() and set(comparisons["verdict"]) == {"one round"}
+    for dataset, suffix in itertools.product([*CONFIG["suites"]["test"]["datasets"], "roofline"], CONFIG["figures"]["formats"]):
         assert (project / f"results/test/figures/{dataset}.{suffix}").stat().st_size > 10_000
     saved = yaml.safe_load((project / "results/test/config.yaml").read_text())
     assert saved["suite"] == "test" and saved["timing"]["max_fit_s"] == CONFIG["timing"]["max_fit_s"]
@@ -132,6 +146,54 @@ def test_main_job(project):
     again = set(JOB.findall(snakemake("-n", "--config", "suite=test", cwd=moved).stdout))
     sklearn = {cell for cell in expected_cells("test") if cell[1].startswith("sklearn")}
     assert again == sklearn
+
+
+def order_of(run):
+    return re.findall(r"^Job \d+: (\S+: .*), K = (\d+)$", run.stdout, re.MULTILINE)
+
+
+def test_rounds_are_shuffled_and_what_differs_is_said(project):
+    """Every cell of a round runs before the next round, in an order that the seed decides; pairs get a verdict."""
+    overlay = write_overlay(project, TINY + "  # rounds\n")
+    rounds = ("--configfile", overlay, "--config", "timing={rounds: 2, budget_s: 0.01}")
+    first = snakemake(*rounds, cwd=project)
+    order = order_of(first)
+    assert len(order) == 18 and set(order[:9]) == set(order[9:])
+    assert order[:9] != order[9:] and order[:9] != sorted(order[:9])
+    timings = pd.read_csv(project / "results/tiny/timings.csv")
+    assert (timings["rounds"] == 2).all() and (timings["query_low_s"] < timings["query_high_s"]).all()
+    comparisons = pd.read_csv(project / "results/tiny/comparisons.csv")
+    assert len(comparisons) == 9 and set(comparisons["verdict"]) <= {"faster", "not distinguishable"}
+    same = (comparisons["ratio_low"] <= 1).sum()
+    assert (comparisons["verdict"] == "not distinguishable").sum() == same
+    assert f"Of 9 pairs that search the same, {same} are not distinguishable" in first.stdout
+    again = snakemake(*rounds, "--forcerun", "measure_cell", cwd=project)
+    assert order_of(again) == order
+
+
+def test_snakemake_keeps_quiet_beside_a_cell(project):
+    """Its rate limiter would look through all waiting jobs again for every job that it ever started."""
+    overlay = write_overlay(project, TINY)
+    run = subprocess.Popen([sys.executable, "-m", "snakemake", "--configfile", overlay], cwd=project, stdout=subprocess.DEVNULL)
+    threads = []
+    while run.poll() is None:
+        if len(records(project)) >= 6:
+            threads.append(len(list(Path(f"/proc/{run.pid}/task").glob("*"))))
+        time.sleep(0.05)
+    assert run.returncode == 0 and threads and max(threads) <= 4
+
+
+def test_selftest_prints_what_it_found(project):
+    """The checks of the scores hold anywhere; those of the clock want a quiet machine and are only looked at."""
+    run = [sys.executable, "scripts/selftest.py", "--pairs", "0"]
+    done = subprocess.run(run, cwd=project, capture_output=True, text=True)
+    rows = [re.split(r"  +", line) for line in done.stdout.splitlines()[1:]]
+    verdicts = {row[0]: row[3] for row in rows if len(row) == 4}
+    assert len(verdicts) == 11 and set(verdicts.values()) <= {"ok", "MISSED"}
+    grades = ("honest answer", "-1 padding", "repeated neighbours", "one wrong neighbour", "wrong distances")
+    assert {verdicts[name] for name in grades} == {"ok"}
+    assert (done.returncode == 0) == ("MISSED" not in verdicts.values())
+    assert "selftest" in snakemake("-n", "selftest", cwd=project).stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

@@ -7,12 +7,13 @@ from pathlib import Path
 import h5py
 import jsonschema
 import numpy as np
+import yaml
 
 from knnbench.datasets import REAL
 from knnbench.metrics import METRICS
 
 # Keys of a dataset besides metric, source, title and license: those it must have and those it may have.
-DRAWN = ({"n", "d"}, {"queries", "seed"})
+DRAWN = ({"n", "d"}, {"queries", "seed", "offset"})
 SOURCE_KEYS = {
     "normal": DRAWN,
     "uniform": DRAWN,
@@ -43,8 +44,11 @@ class Cell:
         return f"{self.dataset}/{self.backend}-{self.device}/k{self.k}.round{number}.json"
 
 
-def fill_defaults(schema, value, root):
-    """Add the schema's defaults to a configuration, in place."""
+def complete(schema, value, root):
+    """Add the schema's defaults to a configuration and read its numbers, in place.
+
+    Below the top level, `--config timing='{rounds: 3}'` gives strings.
+    """
     schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
     if not isinstance(value, dict):
         return
@@ -52,8 +56,12 @@ def fill_defaults(schema, value, root):
     for key, part in named.items():
         if "default" in part:
             value.setdefault(key, type(part["default"])(part["default"]))
+        if part.get("type") in ("integer", "number", "boolean") and isinstance(value.get(key), str):
+            value[key] = yaml.safe_load(value[key])
+        if part.get("items", {}).get("type") == "integer" and isinstance(value.get(key), list):
+            value[key] = [yaml.safe_load(each) if isinstance(each, str) else each for each in value[key]]
     for key, entry in value.items():
-        fill_defaults(named.get(key) or schema.get("additionalProperties") or {}, entry, root)
+        complete(named.get(key) or schema.get("additionalProperties") or {}, entry, root)
 
 
 def suggest(name, known):
@@ -88,10 +96,10 @@ def resolve(config, schema):
     ------
     ConfigError
     """
+    complete(schema, config, schema)
     validator = jsonschema.Draft202012Validator(schema)
     if error := jsonschema.exceptions.best_match(validator.iter_errors(config)):
         raise ConfigError(explain(error))
-    fill_defaults(schema, config, schema)
     if config["timing"]["min_repeats"] > config["timing"]["max_repeats"]:
         raise ConfigError("timing: min_repeats is over max_repeats; raise max_repeats")
     for name, settings in config["datasets"].items():

@@ -33,15 +33,15 @@ def ask(question, *arguments):
     -------
     answer : what NVML says, or None where it does not know
     """
-    if pynvml is None:
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    if pynvml is None or not first:
         return None
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
     try:
         pynvml.nvmlInit()
         find = pynvml.nvmlDeviceGetHandleByIndex if first.isdigit() else pynvml.nvmlDeviceGetHandleByUUID
         device = find(int(first) if first.isdigit() else first)
         return getattr(pynvml, f"nvml{question}")(device, *arguments)
-    except pynvml.NVMLError:
+    except Exception:  # NVML's errors, and pynvml's own where the driver is older than it
         return None
 
 
@@ -56,6 +56,7 @@ def describe():
 def state():
     """What the GPU does at the moment: clocks, temperature, why it is slowed down, and how busy it is; None where unknown."""
     use, reasons = ask("DeviceGetUtilizationRates"), ask("DeviceGetCurrentClocksThrottleReasons")
+    processes = ask("DeviceGetComputeRunningProcesses")
     # Heat, power or a fault; the other reasons are idleness and clocks that somebody chose.
     names = ("SwPowerCap", "HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown")
     return {
@@ -63,7 +64,8 @@ def state():
         "max_sm_mhz": ask("DeviceGetMaxClockInfo", 1),
         "memory_mhz": ask("DeviceGetClockInfo", 2),  # NVML_CLOCK_MEM
         "celsius": ask("DeviceGetTemperature", 0),  # NVML_TEMPERATURE_GPU
-        "busy_percent": use and use.gpu,
+        "busy_percent": None if use is None else use.gpu,
+        "processes": None if processes is None else len(processes),
         "slowed_by": [name for name in names if reasons and reasons & getattr(pynvml, f"nvmlClocksThrottleReason{name}")],
     }
 
@@ -71,10 +73,10 @@ def state():
 def memory():
     """Bytes of device memory in use, whoever took them."""
     used = ask("DeviceGetMemoryInfo")
-    return used and used.used
+    return None if used is None else used.used
 
 
 def joules():
     """Energy that the GPU has taken since its driver was loaded."""
     millijoules = ask("DeviceGetTotalEnergyConsumption")
-    return millijoules and millijoules / 1e3
+    return None if millijoules is None else millijoules / 1e3

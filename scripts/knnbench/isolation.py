@@ -146,6 +146,7 @@ def supervise(command, threads, gpu):
             env=os.environ
             | dict.fromkeys(THREAD_VARIABLES, str(threads))
             | {"TMPDIR": scratch}
+            | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # the driver's own order, by which we ask it
             | ({} if gpu else {"CUDA_VISIBLE_DEVICES": ""}),
             pass_fds=(events, deadline, bell),
             start_new_session=True,

@@ -131,11 +131,12 @@ class Watch:
         }
 
 
-def energy(powercap=POWERCAP):
-    """Readings of the energy counters of CPUs and GPU that can be read.
+def energy(device, powercap=POWERCAP):
+    """Readings of the energy counters that can be read: of the CPUs, and for `device` gpu of the GPU.
 
     Parameters
     ----------
+    device : {"cpu", "gpu"}
     powercap : Path, where the kernel shows the CPUs' counters (RAPL); readable by root only on most systems
 
     Returns
@@ -149,7 +150,7 @@ def energy(powercap=POWERCAP):
             if name.startswith("package"):  # the zones within a package are part of it
                 joules, wrap = (int((zone / part).read_text()) / 1e6 for part in ("energy_uj", "max_energy_range_uj"))
                 readings[f"cpu {name}"] = (joules, wrap)
-    if (joules := gpu.joules()) is not None:
+    if device == "gpu" and (joules := gpu.joules()) is not None:
         readings["gpu"] = (joules, float("inf"))
     return readings
 

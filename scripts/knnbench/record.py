@@ -55,6 +55,8 @@ def classify(error, device):
 def conclude(outcome, device):
     """Status and reason of a cell whose worker may not have said so itself.
 
+    A cell whose passes were timed and graded keeps that status, whatever happened later.
+
     Parameters
     ----------
     outcome : isolation.Outcome
@@ -65,6 +67,15 @@ def conclude(outcome, device):
     status : one of `STATUSES`
     reason : str, empty for ok
     """
+    status, reason = how_it_ended(outcome, device)
+    graded = outcome.found.get("graded")
+    if graded and status in NOT_RUN:
+        lost = f"{status} in {outcome.found['stage']}, whose columns are incomplete: {reason}"
+        return graded["status"], "; ".join(filter(None, (graded.get("reason"), lost)))
+    return status, reason
+
+
+def how_it_ended(outcome, device):
     found = outcome.found
     stage = found.get("stage", "start")
     if "status" in found:

@@ -61,12 +61,15 @@ def least_time(operations, moved, ceiling):
 
 def flags_of(records, rounds, fraction):
     """Words for what a reader should doubt: the machine, the samples, or the measurement itself."""
-    noises = [record.get("noise", {}) for record in records]
-    states = [record["machine"].get("after", {}).get("gpu") or {} for record in records]
-    slowed = {reason for state in states for reason in state.get("slowed_by", ())} - {"SwPowerCap"}  # usual under full load
-    busy = any((record["machine"].get("before", {}).get("gpu") or {}).get("busy_percent", 0) > 5 for record in records)
+    noises = [record.get(stretch, {}) for record in records for stretch in ("noise", "batch_noise")]
+    before = [record["machine"].get("gpu_before") or {} for record in records]
+    after = [record.get("gpu_state") or {} for record in records]
+    slowed = {reason for state in after for reason in state.get("slowed_by", ())} - {"SwPowerCap"}  # usual under full load
+    # The driver's utilisation looks back a second, at the cell before: others are there only if they have a process.
+    busy = any((state.get("busy_percent") or 0) > 5 and state.get("processes") for state in before)
     found = {
         "noisy": busy or any(noise.get("noisy") for noise in noises),
+        "noisy_fit": any(record.get("fit_noise", {}).get("noisy") for record in records),
         "throttled": bool(slowed),
         "drift": any(drifts(samples) for samples in rounds),
         "bimodal": any(is_bimodal(samples) for samples in rounds),
@@ -119,7 +122,8 @@ def row(config, cell, dataset, records, residency, ceiling):
         else:
             median, (low, high) = statistics.median(samples), median_interval(samples)
     operations, moved = least_work(n, q, d, cell.k) if backend["exact"] else (None, None)
-    if median and backend["exact"] and not backend["prunes"] and ceiling:
+    here = ceiling and all(ceiling["machine"][name] == worst["machine"][name] for name in ("node", "cpu"))
+    if median and backend["exact"] and not backend["prunes"] and here and ceiling["status"] == "ok":
         fraction = least_time(operations, moved, ceiling) / median
 
     def over_rounds(group, name, share=None):
@@ -134,8 +138,7 @@ def row(config, cell, dataset, records, residency, ceiling):
     fitted = all(seconds[phase] is not None for phase in FIT)
     single = batch_quantiles(records, residency, 1)
     joules = {place: over_rounds("energy_j", place, residency) for place in ("cpu", "gpu")}
-    machine, before, after = (worst["machine"], *(worst["machine"].get(when, {}) for when in ("before", "after")))
-    gpu = after.get("gpu") or {}
+    machine, gpu = worst["machine"], worst.get("gpu_state") or {}
     return {
         "schema_version": worst["schema_version"],
         "suite": config["suite"],
@@ -148,6 +151,7 @@ def row(config, cell, dataset, records, residency, ceiling):
         "backend": cell.backend,
         "label": backend.get("label", cell.backend),
         "exact": backend["exact"],
+        "prunes": backend["prunes"],
         "device": cell.device,
         "residency": residency,
         "n_neighbors": cell.k,
@@ -194,8 +198,9 @@ def row(config, cell, dataset, records, residency, ceiling):
         "gpu_sm_mhz": gpu.get("sm_mhz"),
         "gpu_celsius": gpu.get("celsius"),
         "gpu_slowed_by": ", ".join(gpu["slowed_by"]) if gpu else None,
-        "load_before": before.get("load"),
-        "load_after": after.get("load"),
+        "load_before": machine.get("load", [None, None])[0],
+        "load_after": machine.get("load", [None, None])[1],
+        "attempts": max(record["machine"].get("attempts", 1) for record in records),
         "others_cpus": max_of_known([record.get("noise", {}).get("others_cpus") for record in records]),
         "dataset_sha256": worst.get("dataset", {}).get("sha256"),
         "started": worst["started"],

@@ -11,7 +11,7 @@ from knnbench.datasets import DataError
 BLOCK_ROWS = 2**16  # float64 temporaries stay small however large the sample
 
 
-def draw(kind, rows, d, generator):
+def draw(kind, rows, d, generator, offset=0.0):
     """Draw points block by block.
 
     Parameters
@@ -20,6 +20,7 @@ def draw(kind, rows, d, generator):
         Standard normal; uniform on [0.5, 1.5)^d, the KeOps page's box in the half-space; normal scaled to unit length.
     rows, d : int
     generator : numpy.random.Generator
+    offset : float, added to every coordinate
 
     Returns
     -------
@@ -31,8 +32,8 @@ def draw(kind, rows, d, generator):
         block = generator.uniform(0.5, 1.5, shape) if kind == "uniform" else generator.standard_normal(shape)
         if kind == "sphere":
             block /= np.linalg.norm(block, axis=1, keepdims=True)
-        points[start : start + BLOCK_ROWS] = block
-    if kind == "uniform":
+        points[start : start + BLOCK_ROWS] = block + offset
+    if kind == "uniform" and not offset:
         np.minimum(points, np.nextafter(np.float32(1.5), np.float32(0)), out=points)  # float32 may round up to 1.5
     return points
 
@@ -97,6 +98,8 @@ def load(settings, download=None):
             hosted = read_array(path, "neighbors") if has_neighbors else None
         return train, test, hosted, settings.get("url", str(path))
     generator = np.random.default_rng(settings["seed"])
-    train = draw(source, settings["n"], settings["d"], generator)
-    test = draw(source, settings["queries"], settings["d"], generator)
-    return train, test, None, f"{source}, numpy.random.default_rng({settings['seed']})"
+    offset = settings.get("offset", 0.0)
+    train = draw(source, settings["n"], settings["d"], generator, offset)
+    test = draw(source, settings["queries"], settings["d"], generator, offset)
+    shifted = f" + {offset:g}" if offset else ""
+    return train, test, None, f"{source}{shifted}, numpy.random.default_rng({settings['seed']})"

@@ -27,7 +27,12 @@ def summarise(timings, comparisons):
     lines = [f"Suite {timings['suite'][0]}: {len(timings)} rows, " + ", ".join(f"{n} {s}" for s, n in counts.items())]
     k = min(timings["n_neighbors"].unique(), key=lambda k: (abs(k - 10), k))
     lines += ["", f"Fastest exact backend at K = {k}, queries per second:"]
-    exact = timings[timings["exact"] & (timings["n_neighbors"] == k) & (timings["status"] == "ok")]
+    exact = timings[
+        timings["exact"]
+        & (timings["n_neighbors"] == k)
+        & (timings["status"] == "ok")
+        & (timings["residency"] == "host")  # what every backend has
+    ]
     for dataset in timings["dataset"].unique():
         ranked = exact[exact["dataset"] == dataset].sort_values("query_median_s").to_dict("records")
         if not ranked:
@@ -37,7 +42,7 @@ def summarise(timings, comparisons):
         same = comparisons[
             (comparisons["dataset"] == dataset)
             & (comparisons["n_neighbors"] == k)
-            & (comparisons["residency"] == best["residency"])
+            & (comparisons["residency"] == "host")
             & (comparisons["faster"] == f"{best['backend']}-{best['device']}")
             & (comparisons["verdict"] == SAME)
         ]["slower"].tolist()
@@ -49,7 +54,7 @@ def summarise(timings, comparisons):
     elif len(comparisons):
         same = (comparisons["verdict"] == SAME).sum()
         lines += [f"Of {len(comparisons)} pairs that search the same, {same} are not distinguishable: comparisons.csv."]
-    flags = timings["flags"].dropna().str.split("; ").explode().value_counts()
+    flags = timings["flags"].fillna("").str.split("; ").explode().loc[lambda flag: flag != ""].value_counts()
     if len(flags):
         lines += ["", "Flagged rows: " + ", ".join(f"{number} {flag}" for flag, number in flags.items())]
     missing = timings[timings["status"].isin(NOT_RUN)]

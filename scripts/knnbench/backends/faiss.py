@@ -36,6 +36,7 @@ class Backend(Base):
                 raise ImportError("this FAISS was built without GPU support")
             self.resources = faiss.StandardGpuResources()
             torch.zeros(1, device="cuda")
+            faiss.GpuIndexFlatL2(self.resources, 1)  # has it take its temporary memory and open cuBLAS
 
     def unsupported(self, k, n, d):
         lists = re.search(r"IVF(\d+)", self.factory)

@@ -39,47 +39,48 @@ class Backend(Base):
         return len(os.sched_getaffinity(0))
 
     def fit(self, train):
-        self.points = jax.device_put(train, self.jax_device).block_until_ready()
+        points = jax.device_put(train, self.jax_device).block_until_ready()
         yield "transfer"
-        self.prepared = jax.block_until_ready(jax.jit(self.prepare)(self.points))
+        self.prepared = jax.block_until_ready(jax.jit(self.prepare)(points))
         yield "train"
-        self.step = None if self.batch == "all" else self.queries_per_matrix()
+        self.step = None if self.batch == "all" else self.queries_per_matrix(len(points))
         yield "add"
 
     def to_query_device(self, queries):
         return jax.device_put(queries, self.jax_device)
 
     def prepare(self, points):
-        """What the expanded formula wants besides the points: a centre, the centred points and their squared norms."""
+        """What the queries are compared with: the points, or for the expanded formula a centre, the centred points, their
+        squared norms and their first coordinates."""
         if not self.metric.expanded:
-            return None
+            return points
         sample = points[:1000]
         nearest = jnp.linalg.norm(sample - sample.mean(0), axis=1).argmin()
         centre = jnp.zeros_like(sample[0]) if self.metric.normalised else sample[nearest]
-        return centre, points - centre, ((points - centre) ** 2).sum(1)
+        return centre, points - centre, ((points - centre) ** 2).sum(1), points[:, 0]
 
-    def find(self, queries, points, prepared, k):
+    def find(self, queries, prepared, k):
         if self.metric.expanded:
-            centre, train, train_sq = prepared
+            centre, train, train_sq, train_first = prepared
             centred = queries - centre
             keys = self.metric.expanded(
                 jnp.matmul(centred, train.T, precision="highest"),
                 (centred**2).sum(1, keepdims=True),
                 train_sq,
                 queries[:, :1],
-                points[:, 0],
+                train_first,
             )
         else:
-            keys = self.metric.keys(queries[:, None], points)
+            keys = self.metric.keys(queries[:, None], prepared)
         return jax.lax.top_k(-keys, k)[1]
 
-    def queries_per_matrix(self):
+    def queries_per_matrix(self, n):
         """How many queries make a batch; the points are on the device by now."""
         free = HOST_BYTES
         if self.device == "gpu":
             memory = self.jax_device.memory_stats()
             free = (memory["bytes_limit"] - memory["bytes_in_use"]) // 2
-        return max(1, free // (4 * len(self.points) * MATRICES))
+        return max(1, free // (4 * n * MATRICES))
 
     def query(self, queries, k):
         q = len(queries)
@@ -88,8 +89,9 @@ class Backend(Base):
         for start in range(0, q, step):
             # A shorter last batch would compile again: it starts earlier instead, and its first rows are dropped.
             first = min(start, q - step)
-            batch = jax.lax.dynamic_slice_in_dim(queries, first, step)
-            answers.append(self.nearest(batch, self.points, self.prepared, k=k)[start - first :])
+            batch = queries if step == q else jax.lax.dynamic_slice_in_dim(queries, first, step)
+            ids = self.nearest(batch, self.prepared, k=k)
+            answers.append(ids if first == start else ids[start - first :])
         self.answer = answers[0] if len(answers) == 1 else jnp.concatenate(answers)
         return self.answer
 

@@ -47,7 +47,7 @@ class Backend(Base):
             sample = self.train[:1000]
             nearest = torch.linalg.vector_norm(sample - sample.mean(0), dim=1).argmin()
             self.centre = torch.zeros_like(sample[0]) if self.metric.normalised else sample[nearest].clone()
-            self.train_first = self.train[:, 0]
+            self.train_first = self.train[:, 0].clone()  # a view would keep the points that are replaced next
             self.train = self.train - self.centre
             self.train_sq = (self.train**2).sum(1)
         yield "train"

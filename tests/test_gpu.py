@@ -1,0 +1,78 @@
+"""What the driver is asked, answered by a library that stands in for NVIDIA's (NVML); no GPU is needed."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+NVML = r"""
+#include <string.h>
+typedef void *device;
+static unsigned chosen;
+int nvmlInitWithFlags(unsigned flags) { return 0; }
+int nvmlSystemGetDriverVersion(char *text, unsigned length) { strncpy(text, "999.1", length); return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, device *it) { chosen = index; *it = &chosen; return 0; }
+int nvmlDeviceGetHandleByUUID(const char *uuid, device *it) { chosen = strcmp(uuid, "GPU-7") ? 1 : 7; *it = &chosen; return 0; }
+int nvmlDeviceGetName(device it, char *text, unsigned length) { strncpy(text, "Stand-in", length); return 0; }
+int nvmlDeviceGetMemoryInfo(device it, unsigned long long *info)
+{ info[0] = 1024ULL << 20; info[2] = chosen * 100; info[1] = info[0] - info[2]; return 0; }
+int nvmlDeviceGetClockInfo(device it, int kind, unsigned *mhz) { *mhz = kind == 1 ? 1500 : kind == 2 ? 2600 : 0; return 0; }
+int nvmlDeviceGetMaxClockInfo(device it, int kind, unsigned *mhz) { *mhz = kind == 1 ? 1980 : 0; return 0; }
+int nvmlDeviceGetTemperature(device it, int sensor, unsigned *celsius) { *celsius = 60 + sensor; return 0; }
+int nvmlDeviceGetUtilizationRates(device it, unsigned *rates) { rates[0] = 40; rates[1] = 9; return 0; }
+int nvmlDeviceGetCurrentClocksThrottleReasons(device it, unsigned long long *reasons)
+{ *reasons = 0x1 /* idle */ | 0x4 /* SwPowerCap */ | 0x40 /* HwThermalSlowdown */; return 0; }
+int nvmlDeviceGetComputeRunningProcesses_v3(device it, unsigned *count, void *processes)
+{ int enough = *count >= 2; *count = 2; return enough ? 0 : 7 /* insufficient size */; }
+int nvmlDeviceGetTotalEnergyConsumption(device it, unsigned long long *millijoules) { ENERGY }
+"""
+ASK = """
+import json
+from knnbench import gpu, machine
+print(json.dumps([gpu.describe(), gpu.state(), gpu.memory(), gpu.joules(), sorted(machine.energy("gpu")),
+                  "gpu" in machine.energy("cpu")]))
+"""
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory):
+    """Function that asks a driver which answers, or not, for its energy."""
+
+    def answer(visible, energy="*millijoules = 2500; return 0;"):
+        folder = tmp_path_factory.mktemp("nvml")
+        source = NVML.replace("ENERGY", energy)
+        compiler = ["gcc", "-x", "c", "-", "-shared", "-fPIC", "-w", "-o", folder / "libnvidia-ml.so.1"]
+        subprocess.run(compiler, input=source, text=True, check=True)
+        environment = os.environ | {"LD_LIBRARY_PATH": str(folder), "PYTHONPATH": str(ROOT / "scripts")} | visible
+        done = subprocess.run([sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    return answer
+
+
+def test_answers_of_a_driver(ask):
+    line, state, memory, joules, counters, of_cpu = ask({"CUDA_VISIBLE_DEVICES": "3,1"})
+    assert line == "Stand-in, driver 999.1, 1024 MiB" and memory == 300 and joules == 2.5
+    assert "gpu" in counters and not of_cpu
+    assert state == {
+        "sm_mhz": 1500,
+        "max_sm_mhz": 1980,
+        "memory_mhz": 2600,
+        "celsius": 60,
+        "busy_percent": 40,
+        "processes": 2,
+        "slowed_by": ["SwPowerCap", "HwThermalSlowdown"],
+    }
+
+
+def test_the_gpu_that_is_visible_is_asked(ask):
+    assert ask({"CUDA_VISIBLE_DEVICES": "GPU-7"})[2] == 700
+    assert ask({"CUDA_VISIBLE_DEVICES": ""})[2] is None
+
+
+def test_what_the_driver_does_not_know_is_none(ask):
+    line, _, memory, joules, *_ = ask({"CUDA_VISIBLE_DEVICES": "1"}, energy="return 3; /* not supported */")
+    assert line.startswith("Stand-in") and memory == 100 and joules is None
