@@ -183,7 +183,7 @@ def index(wildcards):
 
 def turn(*place):
     """Priority of a timed job: below everything else, so that what it needs is there; round by round; shuffled by the seed."""
-    name = "/".join(map(str, (config["timing"]["seed"], *place)))
+    name = " ".join(map(str, (config["timing"]["seed"], *place)))
     return -1 - int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8
 
 

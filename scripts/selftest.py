@@ -130,11 +130,11 @@ def main():
         if arguments.pairs:
             checks["A/A: the same code twice"] = lambda: same(bench, arguments.pairs)
         missed = 0
-        print(f"{'check':28} {'expected':36} {'measured':32}", flush=True)
+        print(f"{'check':28} {'expected':40} {'measured':34}", flush=True)
         for name, check in checks.items():
             expected, measured, held = check()
             missed += not held
-            print(f"{name:28} {expected:36} {measured:32} {'ok' if held else 'MISSED'}", flush=True)
+            print(f"{name:28} {expected:40} {measured:34} {'ok' if held else 'MISSED'}", flush=True)
     if missed:
         raise SystemExit(f"{missed} of {len(checks)} checks missed: do not trust numbers from this machine as it is now")
     print(f"All {len(checks)} checks hold.")

@@ -101,7 +101,7 @@ def test_what_fails_after_the_passes_takes_nothing_away(bench, what):
 def test_peak_memory_of_a_life(bench):
     """The peaks of the phases do not hide each other: 256 MiB in the fit, given back before the queries."""
     record = run(bench, "hoard", "fit")
-    assert 2**28 < record["memory_bytes"]["fit"] < 2**29 and record["memory_bytes"]["query"] < 2**27
+    assert 0.9 * 2**28 < record["memory_bytes"]["fit"] < 2**29 and record["memory_bytes"]["query"] < 2**27
     assert record["max_rss_bytes"] >= record["memory_bytes"]["loaded"] + record["memory_bytes"]["fit"]
 
 
