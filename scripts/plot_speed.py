@@ -48,9 +48,9 @@ def remark(rows):
         notes.append(f"recall {recall.min():.2f}" + (f"–{recall.max():.2f}" if recall.max() - recall.min() > 0.005 else ""))
     for status, some in stopped(rows).groupby("status"):
         notes.append(f"K = {', '.join(map(str, some['n_neighbors']))}: {status}")
-    flags = rows["flags"].fillna("").str.split("; ").explode()
-    for flag, some in flags[flags != ""].groupby(flags):
-        notes.append(f"K = {', '.join(map(str, rows.loc[some.index, 'n_neighbors']))}: {flag}")
+    flags = rows.assign(flag=rows["flags"].fillna("").str.split("; ")).explode("flag", ignore_index=True)
+    for flag, some in flags[flags["flag"] != ""].groupby("flag"):
+        notes.append(f"K = {', '.join(map(str, some['n_neighbors']))}: {flag}")
     return "; ".join(notes)
 
 

@@ -227,6 +227,7 @@ def test_summary_says_what_is_not_distinguishable():
 
 def test_figure_shows_what_stopped_and_what_was_not_measured():
     timings = pd.DataFrame(rows_of(fast=("ok", "timeout_query"), rough=("low_recall", "ok"), absent=("unavailable",) * 2))
+    timings.loc[timings["backend"] == "rough", "flags"] = "drift; noisy"
     figure = draw(timings, styles(BACKENDS))
     top, bottom = figure.axes
     markers = [line.get_marker() for line in top.lines]
@@ -234,6 +235,7 @@ def test_figure_shows_what_stopped_and_what_was_not_measured():
     assert any(line.get_markerfacecolor() == "white" and len(line.get_xdata()) for line in top.lines)
     words = " ".join(text.get_text() for text in [*figure.texts, *bottom.texts])
     assert "K = 50: timeout_query" in words and "recall 0.50–1.00" in words
+    assert "K = 10, 50: drift; K = 10, 50: noisy" in words
     assert "unavailable: because of unavailable: Absent (CPU)" in words
 
 
