@@ -1,4 +1,4 @@
-"""The worker's side of a cell: load, fit, first query, timed repeats, score. Runs in the backend's environment."""
+"""The worker's side of a cell: load, fit, queries, score, single queries. Runs in the backend's environment."""
 
 import importlib
 import sys

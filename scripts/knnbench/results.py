@@ -30,11 +30,6 @@ def max_of_known(values):
     return max((value for value in values if value is not None), default=None)
 
 
-def measured(records):
-    """Whether every round of a cell came to its end: only then does it have a time."""
-    return all(record["status"] not in NOT_RUN for record in records)
-
-
 def times(records, residency):
     """Samples of a cell in seconds, a list per round that has any."""
     rounds = [record.get("query_ns", {}).get(residency, []) for record in records]
@@ -115,7 +110,7 @@ def row(config, cell, dataset, records, residency, ceiling):
     rounds = times(records, residency)
     samples = [sample for each in rounds for sample in each]
     median = low = high = fraction = None
-    if samples and measured(records):
+    if samples and worst["status"] not in NOT_RUN:  # every round came to its end: only then does the cell have a time
         if len(rounds) > 1:
             pooled = estimate(rounds)
             median, (low, high) = math.exp(pooled.log), interval(pooled)
