@@ -14,6 +14,7 @@ include: "rules/datasets.smk"
 include: "rules/cells.smk"
 include: "rules/results.smk"
 include: "rules/figures.smk"
+include: "rules/plan.smk"
 include: "rules/selftest.smk"
 
 

@@ -24,7 +24,7 @@ rule build_index:
     threads: config["timing"]["threads"] or machine.available_cpus()
     resources:
         machine=100,
-        gpu=lambda wildcards: int(wildcards.device == "gpu" and GPU),
+        gpu=lambda wildcards: int(wildcards.device == "gpu"),
     params:
         python=lambda wildcards: python(cell_environment(wildcards)),
         flags=fit_flags,
@@ -52,7 +52,7 @@ rule measure_cell:
     threads: config["timing"]["threads"] or machine.available_cpus()
     resources:
         machine=100,
-        gpu=lambda wildcards: int(wildcards.device == "gpu" and GPU),
+        gpu=lambda wildcards: int(wildcards.device == "gpu"),
     params:
         python=lambda wildcards: python(cell_environment(wildcards)),
         flags=cell_flags,

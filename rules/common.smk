@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from knnbench import gpu, machine
 from knnbench.config import ConfigError, cells, downloads, own_files, resolve, used
+from knnbench.download import address, is_there
 
 try:
     resolve(
@@ -29,19 +30,32 @@ except ConfigError as error:
     raise WorkflowError(f"Configuration: {error}")
 
 SUITE = config["suite"]
-CELLS = cells(config)
+GPU = gpu.count() > 0 if config["gpu"] == "auto" else config["gpu"]
+CUDA = gpu.cuda() if config["cuda"] == "auto" else config["cuda"]
+config |= {"gpu": GPU, "cuda": CUDA}
+# Cells of a GPU that is not there need no job: gather_timings.py says why they are not measured.
+CELLS = [cell for cell in cells(config) if cell.device == "cpu" or GPU]
 ROUNDS = range(config["timing"]["rounds"])
 FIGURES = [
     f"results/{SUITE}/figures/{name}.{suffix}"
     for name in [*config["suites"][SUITE]["datasets"], "roofline"]
     for suffix in config["figures"]["formats"]
 ]
-GPU = gpu.count() > 0 if config["gpu"] == "auto" else config["gpu"]
+
+
+def for_driver(env):
+    """An environment with CUDA, or its variant with CUDA 12 where the driver knows no newer one."""
+    older = f"{env}-cuda12"
+    has_older = Path(workflow.basedir, f"envs/{older}.yaml").exists()
+    return older if has_older and 0 < CUDA < 13 else env
+
+
 # Which environment measures the ceilings of which device.
 CEILINGS = {"cpu": "pipeline"} | (
-    {"gpu": "torch"} if GPU and "gpu" in {cell.device for cell in CELLS} else {}
+    {"gpu": for_driver("torch")} if "gpu" in {cell.device for cell in CELLS} else {}
 )
 CONDA = any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method)
+TRUTH_ON_GPU = GPU and not CONDA
 
 # A cell takes the whole machine and everything else a hundredth: nothing runs beside a cell at any --cores. On a cluster
 # the limit is each node's own affair. (measure_cell also takes a lock, against whoever else is on the machine.)
@@ -75,8 +89,19 @@ def drop_stale_lock():
         )
 
 
+# A download that failed is tried again by a later run, if its address answers now.
+def try_again():
+    for dataset in config["suites"][SUITE]["datasets"]:
+        url = config["datasets"][dataset].get("url")
+        receipt = Path(f"resources/downloads/{Path(url).name}.json") if url else None
+        if receipt and receipt.exists() and json.loads(receipt.read_text()).get("again"):
+            if is_there(address(url, config["mirror"])):
+                receipt.unlink()
+
+
 if workflow.is_main_process:
     drop_stale_lock()
+    try_again()
 
 
 onstart:
@@ -108,12 +133,13 @@ def code(*names):
     return [SCRIPTS / name for name in names]
 
 
-# By a variable: where Snakemake's own interpreter lies must not be a reason to make everything again.
-os.environ["KNNBENCH_PYTHON"] = sys.executable
+# By variables: where Snakemake's own interpreter or a mirror is must not be a reason to make everything again.
+os.environ.update(KNNBENCH_PYTHON=sys.executable, KNNBENCH_MIRROR=config["mirror"])
 
 
 envvars:
     "KNNBENCH_PYTHON",
+    "KNNBENCH_MIRROR",
 
 
 def python(env):
@@ -129,14 +155,24 @@ def environment(env):
     """What a job waits for to have an environment: nothing, if conda or the user provides it."""
     if CONDA or config["deployment"] == "none" or env == "pipeline":
         return []
-    return f"resources/environments/{env}/freeze.txt"
+    return [f"resources/environments/{env}/freeze.txt"]
+
+
+def cell_environment(wildcards):
+    """Name of the environment of a cell; for a GPU the one that its driver can run."""
+    env = config["backends"][wildcards.backend]["environments"][wildcards.device]
+    return for_driver(env) if wildcards.device == "gpu" else env
+
+
+# Those that the cells need.
+ENVIRONMENTS = sorted({path for cell in CELLS for path in environment(cell_environment(cell))})
 
 
 def dataset_files(wildcards):
-    """What a dataset is made from: a download, the user's files, or nothing if it is drawn."""
+    """What a dataset is made from: the receipt of a download, the user's files, or nothing if it is drawn."""
     settings = config["datasets"][wildcards.dataset]
     if "url" in settings:
-        return [f"resources/downloads/{Path(settings['url']).name}"]
+        return [f"resources/downloads/{Path(settings['url']).name}.json"]
     return own_files(settings)
 
 
@@ -157,13 +193,6 @@ HARNESS = ["measure_cell.py"] + [
         "backends/base",
     )
 ]
-
-
-def cell_environment(wildcards):
-    """Name of the environment of a cell; the pipeline's own where there is no GPU and the cell can only say so."""
-    if wildcards.device == "gpu" and not GPU:
-        return "pipeline"
-    return config["backends"][wildcards.backend]["environments"][wildcards.device]
 
 
 def cell_code(wildcards):
@@ -208,8 +237,6 @@ def fit_flags(wildcards):
     env = cell_environment(wildcards)
     if environment(env):
         words += ["--prefix", f"resources/environments/{env}"]
-    if wildcards.device == "gpu" and not GPU:
-        words.append("--no-gpu")
     return words + ["--unpinned"] * (config["deployment"] == "none" and not CONDA)
 
 

@@ -1,7 +1,8 @@
 """Get points, check them, and find their exact neighbours.
 
 Needs  nothing, a file of the user's, or the network for datasets with a url
-Makes  resources/downloads/{file}, resources/datasets/{dataset}.hdf5
+Makes  resources/downloads/{file}.json, the receipt of a download, with the file beside it or where the user keeps it
+       resources/datasets/{dataset}.hdf5; of a dataset that could not be had, it says so
 A file that several datasets share is downloaded once. The digests of downloads are in config.yaml or downloads.sha256.
 """
 
@@ -10,7 +11,7 @@ rule download_dataset:
     input:
         code=code("download_dataset.py", "knnbench/download.py"),
     output:
-        "resources/downloads/{file}",
+        "resources/downloads/{file}.json",
     log:
         "logs/download_dataset/{file}.log",
     localrule: True
@@ -40,7 +41,9 @@ rule make_dataset:
             "knnbench/metrics.py",
             "knnbench/truth.py",
             "knnbench/recall.py",
+            "propose_neighbors.py",
         ),
+        gpu=environment(for_driver("torch")) if TRUTH_ON_GPU else [],
     output:
         "resources/datasets/{dataset}.hdf5",
     log:
@@ -51,9 +54,10 @@ rule make_dataset:
         machine=1,
     params:
         python=python("pipeline"),
+        gpu=f"--gpu-python {python(for_driver('torch'))}" if TRUTH_ON_GPU else "",
         settings=lambda wildcards: json.dumps(config["datasets"][wildcards.dataset], sort_keys=True),
     message:
         "Make dataset {wildcards.dataset} and its exact neighbours"
     shell:
         "{params.python} {input.code[0]:q} --settings {params.settings:q} --out {output:q}"
-        " --files {input.files:q} > {log:q} 2>&1"
+        " --files {input.files:q} {params.gpu} > {log:q} 2>&1"

@@ -1,9 +1,15 @@
-"""Download a dataset's file and remember its digest, so that nobody else accepts another file under the same name."""
+"""Have a dataset's file: in a folder of the user's, from an earlier download, or from the network; and write a receipt.
+
+The file's digest is remembered, so that nobody else accepts another file under the same name. A file that cannot be had gets a
+receipt that says why: the other datasets go on without it.
+"""
 
 import argparse
+import json
+import os
 from pathlib import Path
 
-from knnbench.download import DownloadError, download
+from knnbench.download import DownloadError, WrongFile, address, download, sha256_of
 
 
 def locked_digest(lock, name):
@@ -12,23 +18,55 @@ def locked_digest(lock, name):
     return next((line.split()[0] for line in lines if line.split()[1:] == [name]), None)
 
 
+def have(url, path, known):
+    """Find or download the file of `url`.
+
+    Parameters
+    ----------
+    url : str, or the path of a file that is used where it is
+    path : where a download is kept
+    known : str or None, SHA-256 that it must have
+
+    Returns
+    -------
+    path, sha256
+
+    Raises
+    ------
+    DownloadError
+    """
+    if Path(url).is_file() or path.is_file():
+        path = Path(url).absolute() if Path(url).is_file() else path
+        digest = sha256_of(path)
+        if known and digest != known.lower():
+            raise WrongFile(f"{path}: SHA-256 is {digest}, expected {known}; remove it, or update the digest")
+        return path, digest
+    return path, download(url, path, known)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--sha256", default="", help="digest that the file must have, if it is known")
     parser.add_argument("--lock", type=Path, required=True, help="digests of earlier downloads; added to")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="the receipt, FILE.json; a download is kept as FILE beside it")
     arguments = parser.parse_args()
 
-    known = arguments.sha256 or locked_digest(arguments.lock, arguments.out.name)
+    path = arguments.out.with_suffix("")
+    known = arguments.sha256 or locked_digest(arguments.lock, path.name)
+    url = address(arguments.url, os.environ.get("KNNBENCH_MIRROR", ""))
     try:
-        digest = download(arguments.url, arguments.out, known)
+        path, digest = have(url, path, known)
     except DownloadError as error:
-        raise SystemExit(str(error)) from error
-    if not known:
-        with open(arguments.lock, "a") as file:
-            file.write(f"{digest}  {arguments.out.name}\n")
-        print(f"{arguments.out.name}: SHA-256 {digest} recorded in {arguments.lock}; commit it")
+        print(error)
+        receipt = {"status": "unavailable", "reason": str(error), "again": not isinstance(error, WrongFile)}
+    else:
+        receipt = {"status": "ok", "url": url, "path": str(path), "sha256": digest, "bytes": path.stat().st_size}
+        if not known:
+            with open(arguments.lock, "a") as file:
+                file.write(f"{digest}  {path.name}\n")
+            print(f"{path.name}: SHA-256 {digest} recorded in {arguments.lock}; commit it")
+    arguments.out.write_text(json.dumps(receipt, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,18 @@ import pandas as pd
 import yaml
 
 from knnbench.config import cells
-from knnbench.results import COMPARISON, batch_rows, compare, residencies, row, sample_rows, times
+from knnbench.results import COMPARISON, batch_rows, compare, left_out, residencies, row, sample_rows, times
 from knnbench.words import summarise
+
+
+def read_records(config, cell, folder):
+    """The records of a cell, a round each; the workflow has made those that it did not leave out."""
+    paths = [folder / cell.record(number) for number in range(config["timing"]["rounds"])]
+    if all(path.exists() for path in paths):
+        return [json.loads(path.read_text()) for path in paths]
+    if cell.device == "gpu" and not config["gpu"]:
+        return [left_out(config, cell, "unavailable", "no NVIDIA GPU here, or gpu: false")]
+    return [left_out(config, cell, "skipped", f"over timing.budget_h = {config['timing']['budget_h']:g}")]
 
 
 def main():
@@ -36,8 +46,7 @@ def main():
     ceilings = {path.stem: json.loads(path.read_text()) for path in arguments.ceilings}
     rows, samples, batches, entries = [], [], [], []
     for cell in cells(config):
-        paths = [arguments.cells / cell.record(number) for number in range(config["timing"]["rounds"])]
-        records = [json.loads(path.read_text()) for path in paths]
+        records = read_records(config, cell, arguments.cells)
         for residency in residencies(cell.device):
             rows.append(row(config, cell, datasets[cell.dataset], records, residency, ceilings.get(cell.device)))
             batches += batch_rows(config, cell, records, residency)
@@ -56,7 +65,8 @@ def main():
     pd.DataFrame(samples, dtype=object).to_csv(arguments.samples, index=False)
     pd.DataFrame(batches, dtype=object).to_csv(arguments.batches, index=False)
     comparisons.to_csv(arguments.comparisons, index=False)
-    notes = [
+    notes = [f"There is no {name}: {has['unavailable']}\n" for name, has in datasets.items() if "unavailable" in has]
+    notes += [
         f"{name}: the neighbours that came with the file agree with ours for {attributes['hosted_neighbors_recall']:.4%}\n"
         for name, attributes in datasets.items()
         if attributes.get("hosted_neighbors_recall", 1) < 1

@@ -1,37 +1,63 @@
-"""Make a dataset file: points from their source, checked, with their exact neighbours."""
+"""Make a dataset file: points from their source, checked, with their exact neighbours.
+
+A dataset whose download could not be had becomes a file that says so, and its cells are unavailable.
+"""
 
 import argparse
 import json
+import subprocess
+import tempfile
 import time
 from pathlib import Path
 
-from knnbench.datasets import DataError, check_points, write_dataset
+import h5py
+import numpy as np
+
+from knnbench.datasets import DataError, map_array, write_neighbors, write_points, write_unavailable
 from knnbench.metrics import METRICS
 from knnbench.recall import score
 from knnbench.sources import load
-from knnbench.truth import exact_neighbors
+from knnbench.truth import K_MAX, SPARE, exact_neighbors, rank
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", type=json.loads, required=True, help="the dataset's entry in the configuration, JSON")
-    parser.add_argument("--files", nargs="*", help="the downloaded file, or one's own")
+    parser.add_argument("--files", nargs="*", help="the receipt of its download, or one's own files")
+    parser.add_argument("--gpu-python", default="", help="an interpreter with PyTorch, to search on the GPU; empty: no GPU")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     settings = arguments.settings
     metric = METRICS[settings["metric"]]
+    about = {"title": settings["title"], "license": settings.get("license")}
+    receipt = json.loads(Path(arguments.files[0]).read_text()) if settings["source"] == "url" else {}
+    if receipt.get("status") == "unavailable":
+        write_unavailable(arguments.out, metric, receipt["reason"], **about)
+        print(receipt["reason"])
+        return
     try:
-        train, test, hosted, origin = load(settings, arguments.files[0] if settings["source"] == "url" else None)
-        names = (settings.get(part, f"{origin}, {part}") for part in ("train", "test"))
-        train, test = (check_points(points, metric, name) for points, name in zip((train, test), names, strict=True))
-        if train.shape[1] != test.shape[1]:
-            raise DataError(f"{origin}: train has dimension {train.shape[1]}, test has {test.shape[1]}; they must agree")
-    except DataError as error:
-        raise SystemExit(str(error)) from error
+        train, test, hosted, origin = load(settings, receipt.get("path"))
+        origins = [settings.get(part, f"{origin}, {part}") for part in ("train", "test")]
+        about |= {"source": origin, "source_sha256": receipt.get("sha256")}
+        write_points(arguments.out, metric, train, test, origins, **about)
+    except (DataError, OSError) as error:
+        if settings["source"] != "url":
+            raise SystemExit(str(error)) from error
+        write_unavailable(arguments.out, metric, str(error), **about)
+        print(error)
+        return
 
+    train = map_array(arguments.out, "train")
+    with h5py.File(arguments.out, "r") as file:
+        test = file["test"][:]
     start = time.perf_counter()
-    neighbors, distances = exact_neighbors(metric, train, test)
-    print(f"{len(test)} queries x {train.shape} points: exact neighbours in {time.perf_counter() - start:.1f} s")
+    ids = propose_on_gpu(arguments) if arguments.gpu_python else None
+    if ids is None:
+        neighbors, distances = exact_neighbors(metric, train, test)
+    else:
+        neighbors, distances = rank(metric, train, test, ids, min(K_MAX, len(train)))
+    where = "CPU" if ids is None else "GPU"
+    print(f"{len(test)} queries x {train.shape} points: exact neighbours in {time.perf_counter() - start:.1f} s, {where}")
     agreement = None
     if hosted is not None:
         k = min(hosted.shape[-1], neighbors.shape[1])
@@ -40,18 +66,19 @@ def main():
         except ValueError as error:
             raise SystemExit(f"{origin}: its own neighbors cannot be compared: {error}; repair or remove them") from error
         print(f"the file's own neighbours agree with ours for {agreement:.4%} of the ids, ties counted as equal")
-    write_dataset(
-        arguments.out,
-        metric,
-        train,
-        test,
-        neighbors,
-        distances,
-        title=settings["title"],
-        source=origin,
-        license=settings.get("license"),
-        hosted_neighbors_recall=agreement,
-    )
+    write_neighbors(arguments.out, neighbors, distances, hosted_neighbors_recall=agreement)
+
+
+def propose_on_gpu(arguments):
+    """Ids of the nearest points and some to spare by a search in float64 on the GPU, or None if it failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "ids.npy")
+        command = [arguments.gpu_python, Path(__file__).with_name("propose_neighbors.py"), "--data", arguments.out]
+        done = subprocess.run([*command, "--k", str(K_MAX + SPARE), "--out", out], stderr=subprocess.PIPE, text=True)
+        if done.returncode == 0:
+            return np.load(out)
+        print(f"the GPU did not find the neighbours, the CPU does: {done.stderr[-2000:]}", flush=True)
+        return None
 
 
 if __name__ == "__main__":

@@ -32,7 +32,6 @@ def parse_arguments(words):
     parser.add_argument("--spec", type=Path, required=True, help="envs/NAME.yaml of this environment")
     parser.add_argument("--unpinned", action="store_true", help="accept other versions than the spec's")
     parser.add_argument("--prefix", type=Path, help="where this environment must be; unchecked if absent")
-    parser.add_argument("--no-gpu", action="store_true", help="a gpu cell is unavailable, whatever the driver says")
     parser.add_argument("--worker", nargs=4, type=int, help=argparse.SUPPRESS)
     return parser.parse_args(words)
 
@@ -78,7 +77,7 @@ def main(words):
     command = [sys.executable, "-X", "faulthandler", *sys.argv]
     print(shlex.join(command), flush=True)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    no_gpu = arguments.device == "gpu" and (arguments.no_gpu or not gpu.count())
+    no_gpu = arguments.device == "gpu" and not gpu.count()
     facts = machine.describe("cpu" if no_gpu else arguments.device)
     built = {}
     if arguments.index and arguments.n_neighbors:
@@ -86,13 +85,20 @@ def main(words):
     elif arguments.index:
         arguments.index.mkdir(parents=True, exist_ok=True)
     if no_gpu:
-        outcome = isolation.Outcome({"status": "unavailable", "reason": "no NVIDIA GPU here, or gpu: false"})
+        outcome = isolation.Outcome({"status": "unavailable", "reason": "the driver shows no NVIDIA GPU here"})
     elif built and built["status"] != "ok":  # the fit gets no second try
         outcome = isolation.Outcome({"status": built["status"], "reason": f"{built['reason']} (building the index)"})
     else:
         with isolation.machine_lock():
+            begun = time.monotonic()
+            if arguments.device == "gpu":
+                visible = gpu.pin()
+                facts |= machine.describe("gpu") | {"gpu_visible": visible}
             outcome = measure_quietly(arguments, command, threads, facts)
+            outcome.found["cell_s"] = round(time.monotonic() - begun, 3)
     status, reason = record.conclude(outcome, arguments.device)
+    if status in ("failed", "crashed", "timeout_fit", "timeout_query") and arguments.device == "gpu" and gpu.is_lost():
+        status, reason = "unavailable", f"the driver lost the GPU: {reason}"
     found = fit_of(built)
     isolation.merge(found, outcome.found)
     written = (

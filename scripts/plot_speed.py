@@ -89,10 +89,13 @@ def draw(timings, looks):
     ks = sorted(timings["n_neighbors"].unique())
     top.set_xticks(ks, labels=[str(k) for k in ks])
     top.xaxis.minorticks_off()
-    title = mathematical(first["title"])
+    title, size = mathematical(first["title"]), "there is no such dataset here"
+    if pd.notna(first["n"]):
+        size = f"{first['queries']:,.0f} queries, {first['n']:,.0f} points, d = {first['d']:,.0f}"
+    ran = timings.dropna(subset=["cpu"]).iloc[:1]
+    machine = "".join(f"{cpu}, {cpus:.0f} CPUs" for cpu, cpus in zip(ran["cpu"], ran["cpus"], strict=True))
     top.set_title(
-        f"{title}: {first['queries']:,} queries, {first['n']:,} points, d = {first['d']:,}, {first['metric']}\n"
-        f"{first['cpu']}, {first['cpus']} CPUs" + "".join(f"; {gpu}" for gpu in timings["gpu"].dropna().unique()),
+        f"{title}: {size}, {first['metric']}\n{machine}" + "".join(f"; {gpu}" for gpu in timings["gpu"].dropna().unique()),
         loc="left",
         fontsize=9,
     )

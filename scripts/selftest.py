@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from knnbench.datasets import write_dataset
+from knnbench.datasets import in_blocks, write_neighbors, write_points
 from knnbench.intervals import estimate, ratio
 from knnbench.metrics import METRICS
 from knnbench.truth import exact_neighbors
@@ -44,7 +44,8 @@ class Bench:
         generator = np.random.default_rng(0)
         train, test = generator.random((2000, 4), np.float32), generator.random((20, 4), np.float32)
         metric = METRICS["euclidean"]
-        write_dataset(self.folder / "data.hdf5", metric, train, test, *exact_neighbors(metric, train, test))
+        write_points(self.folder / "data.hdf5", metric, in_blocks(train), in_blocks(test))
+        write_neighbors(self.folder / "data.hdf5", *exact_neighbors(metric, train, test))
 
     def record(self, what, seconds=0.0):
         """Measure a cell; its record."""

@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 
 from knnbench import machine
-from knnbench.datasets import write_dataset
+from knnbench.datasets import in_blocks, write_neighbors, write_points
 from knnbench.isolation import merge
 from knnbench.metrics import METRICS
 from knnbench.record import STATUSES, classify, write_atomically
@@ -43,7 +43,8 @@ def bench(tmp_path_factory):
     shutil.copy(ROOT / "tests/hostile.py", folder / "scripts/knnbench/backends/hostile.py")
     generator = np.random.default_rng(0)
     train, test = generator.random((200, 3), np.float32), generator.random((10, 3), np.float32)
-    write_dataset(folder / "data.hdf5", METRICS["euclidean"], train, test, *exact_neighbors(METRICS["euclidean"], train, test))
+    write_points(folder / "data.hdf5", METRICS["euclidean"], in_blocks(train), in_blocks(test))
+    write_neighbors(folder / "data.hdf5", *exact_neighbors(METRICS["euclidean"], train, test))
     (folder / "env.yaml").write_text("dependencies:\n  - python >=3.11\n  - pip\n  - pip:\n      - numpy==0.0.1\n")
     return folder
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from knnbench import datasets
 from knnbench.datasets import DataError, check_points, read_dataset
 from knnbench.metrics import METRICS
-from knnbench.sources import BLOCK_ROWS, draw, load
+from knnbench.sources import draw, load
 
 GOOD = np.arange(12, dtype=float).reshape(4, 3) + 1
 
@@ -27,12 +28,18 @@ def make(tmp_path, settings, *files, check=True):
     return out if check else done
 
 
+def drawn(kind, rows, d, offset=0.0):
+    return np.concatenate(list(draw(kind, rows, d, np.random.default_rng(1), offset).blocks))
+
+
 @pytest.mark.parametrize("kind", ["normal", "uniform", "sphere"])
-def test_draw(kind):
-    rows = BLOCK_ROWS + 10
-    points = draw(kind, rows, 3, np.random.default_rng(1))
+def test_draw(kind, monkeypatch):
+    rows = 50_000
+    points = drawn(kind, rows, 3)
     assert points.shape == (rows, 3) and points.dtype == np.float32
-    assert np.array_equal(points, draw(kind, rows, 3, np.random.default_rng(1)))
+    assert np.array_equal(points, drawn(kind, rows, 3))
+    monkeypatch.setattr(datasets, "BLOCK_NUMBERS", 10_000)
+    assert np.array_equal(points, drawn(kind, rows, 3))
     assert not np.array_equal(points[:10], points[-10:])
     if kind == "uniform":
         assert points.min() >= 0.5 and points.max() < 1.5
@@ -43,7 +50,7 @@ def test_draw(kind):
 
 
 def test_offset_moves_every_coordinate():
-    near, far = (draw("normal", 100, 3, np.random.default_rng(1), offset) for offset in (0, 1000))
+    near, far = (drawn("normal", 100, 3, offset) for offset in (0, 1000))
     assert np.allclose(far - 1000, near, atol=1e-4) and not np.array_equal(far, near)
 
 

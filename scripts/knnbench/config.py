@@ -19,7 +19,7 @@ SOURCE_KEYS = {
     "uniform": DRAWN,
     "sphere": DRAWN,
     "digits": ({"queries"}, {"seed"}),
-    "url": ({"url"}, {"sha256"}),
+    "url": ({"url"}, {"sha256", "n", "d", "queries", "megabytes"}),
 }
 CODE = Path(__file__).parent
 DIGITS = 1797  # points of scikit-learn's digits, training and test together
@@ -90,7 +90,7 @@ def resolve(config, schema):
     Parameters
     ----------
     config, schema : dict
-        The configuration gets the schema's defaults, in place.
+        The configuration gets the schema's defaults, in place; `datasets.mirror` becomes `mirror`.
 
     Raises
     ------
@@ -100,6 +100,7 @@ def resolve(config, schema):
     validator = jsonschema.Draft202012Validator(schema)
     if error := jsonschema.exceptions.best_match(validator.iter_errors(config)):
         raise ConfigError(explain(error))
+    config["mirror"] = config["datasets"].pop("mirror", "")
     if config["timing"]["min_repeats"] > config["timing"]["max_repeats"]:
         raise ConfigError("timing: min_repeats is over max_repeats; raise max_repeats")
     for name, settings in config["datasets"].items():
@@ -110,7 +111,7 @@ def resolve(config, schema):
             require_file(f"backends.{name}.environments.{device}", env, CODE.parents[1] / "envs", ".yaml")
     require_known("suite", [config["suite"]], config["suites"])
     for name, suite in config["suites"].items():
-        suite.setdefault("backends", list(config["backends"]))
+        suite.setdefault("backends", [each for each, backend in config["backends"].items() if not backend["named"]])
         require_known(f"suites.{name}.datasets", suite["datasets"], config["datasets"])
         require_known(f"suites.{name}.backends", suite["backends"], config["backends"])
     suite = config["suites"][config["suite"]]
@@ -152,7 +153,7 @@ def check_dataset(name, settings):
     if surplus := sorted(given - required - optional):
         allowed = ", ".join(sorted(required | optional))
         raise ConfigError(f"datasets.{name}: source {source!r} does not use {', '.join(surplus)}; it takes {allowed}")
-    if "queries" in required | optional:
+    if "seed" in optional:
         settings.setdefault("queries", DEFAULT_QUERIES)
         settings.setdefault("seed", 0)
     if source == "digits" and settings["queries"] >= DIGITS:
@@ -175,7 +176,7 @@ def count_points(name, settings):
     """
     source = settings["source"]
     if source == "url":
-        return None
+        return settings.get("n")
     if source == "digits":
         return DIGITS - settings["queries"]
     if source != "file":
@@ -262,7 +263,7 @@ def used(config):
     """The part of a configuration that the chosen suite uses; what is saved with its results."""
     suite = config["suites"][config["suite"]]
     return {
-        **{key: config[key] for key in ("suite", "deployment", "gpu", "timing", "figures")},
+        **{key: config[key] for key in ("suite", "deployment", "gpu", "cuda", "timing", "figures")},
         "datasets": {name: config["datasets"][name] for name in suite["datasets"]},
         "backends": {name: config["backends"][name] for name in suite["backends"]},
         "suites": {config["suite"]: suite},

@@ -1,6 +1,8 @@
 """The dataset file: checked points with their exact neighbours, in the HDF5 layout of ann-benchmarks plus our attributes."""
 
 import hashlib
+import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import h5py
@@ -9,20 +11,54 @@ import numpy as np
 from knnbench.metrics import METRICS, Metric
 
 REAL = "fiub"  # kinds of dtype that are searched, as float32
+BLOCK_NUMBERS = 2**24  # of points that are held at once: 128 MiB as float64
+PAGE_BYTES = 4096
 
 
 class DataError(ValueError):
     """Points that cannot be searched; the message names the source, the row and the next step."""
 
 
+class Unavailable(Exception):
+    """The dataset could not be had; the message says why."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Rows of points that come block by block, so that nobody needs to hold them all.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    blocks : iterator of ndarray, consecutive rows
+    """
+
+    shape: tuple
+    dtype: np.dtype
+    blocks: Iterator
+
+
+def block_rows(d):
+    """How many rows of dimension `d` make a block."""
+    return max(1, BLOCK_NUMBERS // max(1, d))
+
+
+def in_blocks(values):
+    """Points of an array, or of a dataset in an HDF5 file."""
+    step = block_rows(values.shape[1]) if len(values.shape) == 2 else 1
+    return Points(values.shape, values.dtype, (values[first : first + step] for first in range(0, len(values), step)))
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset in memory.
+    """A dataset as a worker has it.
 
     Attributes
     ----------
     metric : Metric
     train, test : ndarray, shapes (n, d) and (q, d), float32, C-contiguous
+        `train` is mapped from the file, read-only: it takes no memory beside the system's cache of the file.
     neighbors : ndarray, shape (q, min(100, n)), int32, sorted by distance
     distances : ndarray, same shape, float64
     sha256 : str, of metric, train and test
@@ -36,14 +72,23 @@ class Dataset:
     sha256: str
 
 
-def check_points(points, metric, origin):
+def check_form(shape, dtype, origin):
+    """Raise DataError if an array of this shape and dtype cannot hold points."""
+    if dtype.kind not in REAL:
+        raise DataError(f"{origin}: dtype {dtype}; allowed are real numbers (floats and integers)")
+    if len(shape) != 2 or 0 in shape:
+        raise DataError(f"{origin}: shape {shape}; expected (rows, d) with at least one row and one column")
+
+
+def check_points(points, metric, origin, first=0):
     """Turn an array into searchable points or say what is wrong with it.
 
     Parameters
     ----------
-    points : array_like, shape (rows, d), any real dtype
+    points : ndarray, shape (rows, d), any real dtype
     metric : Metric
     origin : str, where the points come from, for the message
+    first : int, number of the first row, for the message
 
     Returns
     -------
@@ -53,19 +98,14 @@ def check_points(points, metric, origin):
     ------
     DataError
     """
-    points = np.asarray(points)
-    if points.dtype.kind not in REAL:
-        raise DataError(f"{origin}: dtype {points.dtype}; allowed are real numbers (floats and integers)")
-    if points.ndim != 2 or 0 in points.shape:
-        raise DataError(f"{origin}: shape {points.shape}; expected (rows, d) with at least one row and one column")
+    check_form(points.shape, points.dtype, origin)
     with np.errstate(over="ignore"):
         points = np.ascontiguousarray(points, dtype=np.float32)
 
     def refuse(bad, what):
         if bad.any():
-            row = int(bad.argmax())
-            others = f", and {bad.sum() - 1} more rows" if bad.sum() > 1 else ""
-            raise DataError(f"{origin}: row {row} {what}{others}; remove or repair")
+            others = f", and {bad.sum() - 1} more rows near it" if bad.sum() > 1 else ""
+            raise DataError(f"{origin}: row {first + int(bad.argmax())} {what}{others}; remove or repair")
 
     refuse(~np.isfinite(points).all(axis=1), "is not finite in float32 (NaN, inf or over 3.4e38)")
     if metric.normalised:
@@ -77,48 +117,105 @@ def check_points(points, metric, origin):
     return points
 
 
-def write_dataset(path, metric, train, test, neighbors, distances, **attributes):
-    """Write a dataset file; the same content gives the same bytes.
+def write_points(path, metric, train, test, origins=("train", "test"), **attributes):
+    """Begin a dataset file with its points; the same content gives the same bytes.
 
     Parameters
     ----------
     path : path of the new file
     metric : Metric
-    train, test, neighbors, distances : as in `Dataset`
+    train, test : Points
+    origins : where each comes from, for messages
+    **attributes : str, int or float; None is left out
+
+    Raises
+    ------
+    DataError
+    """
+    for points, origin in zip((train, test), origins, strict=True):
+        check_form(points.shape, points.dtype, origin)
+    if train.shape[1] != test.shape[1]:
+        raise DataError(f"{origins[0]} has dimension {train.shape[1]}, test has {test.shape[1]}; they must agree")
+    digest = hashlib.sha256(metric.name.encode())
+    # Aligned, so that pages of the file can be mapped as pages of an array.
+    aligned = {"alignment_threshold": PAGE_BYTES, "alignment_interval": PAGE_BYTES}
+    with h5py.File(path, "w", track_order=True, **aligned) as file:
+        for name, points, origin in zip(("train", "test"), (train, test), origins, strict=True):
+            written = file.create_dataset(name, points.shape, np.float32, track_times=False)
+            first = 0
+            for block in points.blocks:
+                block = check_points(block, metric, origin, first)
+                written[first : first + len(block)] = block
+                digest.update(block)
+                first += len(block)
+        # ann-benchmarks' four attributes first; its readers ignore the rest.
+        known = {"distance": metric.name, "type": "dense", "dimension": train.shape[1], "point_type": "float"}
+        ours = {"n": train.shape[0], "q": test.shape[0], "sha256": digest.hexdigest()}
+        write_attributes(file, **known, **ours, **attributes)
+
+
+def write_attributes(file, **attributes):
+    for name, value in attributes.items():
+        if value is not None:
+            file.attrs[name] = value
+
+
+def write_neighbors(path, neighbors, distances, **attributes):
+    """Complete a dataset file.
+
+    Parameters
+    ----------
+    path : path of a file that `write_points` began
+    neighbors, distances : as in `Dataset`
     **attributes : str, int or float; None is left out
     """
-    digest = hashlib.sha256(metric.name.encode())
-    for points in (train, test):
-        digest.update(points)
-    # ann-benchmarks' four datasets and four attributes first; its readers ignore the rest.
-    contents = {
-        "train": train,
-        "test": test,
-        "neighbors": neighbors.astype(np.int32),
-        "distances": distances.astype(np.float32),
-        "distances_float64": distances,
-    }
-    known = {"distance": metric.name, "type": "dense", "dimension": train.shape[1], "point_type": "float"}
-    ours = {"n": len(train), "q": len(test), "sha256": digest.hexdigest()}
-    with h5py.File(path, "w", track_order=True) as file:
+    with h5py.File(path, "r+", track_order=True) as file:
+        contents = {
+            "neighbors": neighbors.astype(np.int32),
+            "distances": distances.astype(np.float32),  # ann-benchmarks reads this one
+            "distances_float64": distances,
+        }
         for name, values in contents.items():
             file.create_dataset(name, data=values, track_times=False)
-        for name, value in (known | ours | attributes).items():
-            if value is not None:
-                file.attrs[name] = value
+        write_attributes(file, **attributes)
+
+
+def write_unavailable(path, metric, reason, **attributes):
+    """Write a dataset file that says why there is no dataset."""
+    with h5py.File(path, "w", track_order=True) as file:
+        write_attributes(file, distance=metric.name, unavailable=reason, **attributes)
+
+
+def map_array(path, name):
+    """An array of an HDF5 file that takes no memory: read-only, mapped from the file, whose pages are read now.
+
+    Read now, or the first to look at the points, such as a fit, would be timed with the disk.
+    """
+    with h5py.File(path, "r") as file:
+        found = file[name]
+        offset, shape, dtype = found.id.get_offset(), found.shape, found.dtype
+    with open(path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ)
+    return np.frombuffer(mapped, dtype, shape[0] * shape[1], offset).reshape(shape)
 
 
 def read_dataset(path):
-    """Read a dataset file that `write_dataset` wrote.
+    """Read a complete dataset file.
 
     Returns
     -------
     Dataset
+
+    Raises
+    ------
+    Unavailable
     """
     with h5py.File(path, "r") as file:
+        if reason := file.attrs.get("unavailable"):
+            raise Unavailable(reason)
         return Dataset(
             metric=METRICS[file.attrs["distance"]],
-            train=file["train"][:],
+            train=map_array(path, "train"),
             test=file["test"][:],
             neighbors=file["neighbors"][:],
             distances=file["distances_float64"][:],

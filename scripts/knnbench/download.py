@@ -10,11 +10,40 @@ from pathlib import Path
 # The host of ann-benchmarks' files refuses requests that do not look like a browser's.
 USER_AGENT = "Mozilla/5.0 (compatible; knnbench)"
 TIMEOUT_S = 60
+PROBE_S = 5
 CHUNK = 2**20
 
 
 class DownloadError(RuntimeError):
     """The file could not be had; the message says why and what to do."""
+
+
+class WrongFile(DownloadError):
+    """Something came that is not the file: another try would bring it again."""
+
+
+def address(url, mirror):
+    """Where to look for the file of `url`: in the folder `mirror` if it is there, below the address `mirror`, or at `url`."""
+    name = url.rsplit("/", 1)[1]
+    if mirror.startswith(("http://", "https://")):
+        return f"{mirror.rstrip('/')}/{name}"
+    there = Path(mirror, name)
+    return str(there) if mirror and there.is_file() else url
+
+
+def request(url, **headers):
+    return urllib.request.Request(url, headers={"User-Agent": USER_AGENT} | headers)
+
+
+def is_there(url):
+    """Whether a file or an address answers, without waiting long for it."""
+    if Path(url).is_file():
+        return True
+    try:
+        with urllib.request.urlopen(request(url, Range="bytes=0-0"), timeout=PROBE_S):
+            return True
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def fetch(url, part):
@@ -28,9 +57,9 @@ def fetch(url, part):
         The server says that there is no such file for us.
     """
     have = part.stat().st_size if part.exists() else 0
-    headers = {"User-Agent": USER_AGENT} | ({"Range": f"bytes={have}-"} if have else {})
+    rest = {"Range": f"bytes={have}-"} if have else {}
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
+        response = urllib.request.urlopen(request(url, **rest), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{have}":
             return  # it was complete
@@ -55,7 +84,7 @@ def sha256_of(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def download(url, path, sha256=None, retries=5, pause_s=2.0):
+def download(url, path, sha256=None, retries=4, pause_s=2.0):
     """Download `url` to `path`.
 
     What arrived of an interrupted download stays beside `path` as `.part` and is continued by the next call.
@@ -65,7 +94,7 @@ def download(url, path, sha256=None, retries=5, pause_s=2.0):
     url : str
     path : path of the finished file
     sha256 : str or None, the digest that the file must have
-    retries : int, further tries after a failure that may pass
+    retries : int, further tries after one that brought nothing
     pause_s : float, before the first retry; doubled for each further one
 
     Returns
@@ -75,33 +104,37 @@ def download(url, path, sha256=None, retries=5, pause_s=2.0):
     Raises
     ------
     DownloadError
-        Not available, or not the file that was asked for: then nothing is left behind.
+        Not available, or not the file that was asked for (`WrongFile`): then nothing is left behind.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(retries + 1):
+    in_vain, had = 0, None
+    while True:
         try:
             fetch(url, part)
             break
         except (OSError, http.client.HTTPException) as error:
-            if attempt == retries:
+            have = part.stat().st_size if part.exists() else 0
+            in_vain = in_vain + 1 if had in (None, have) else 1
+            had = have
+            if in_vain > retries:
                 raise DownloadError(
-                    f"{url}: {error!r} after {attempt + 1} tries; what arrived is kept, the next call continues"
+                    f"{url}: {error} after {in_vain} tries; what arrived is kept, the next call continues"
                 ) from error
-            print(f"{url}: {error!r}; try {attempt + 2} of {retries + 1}", flush=True)
-            time.sleep(pause_s * 2**attempt)
+            print(f"{url}: {error!r}; trying again", flush=True)
+            time.sleep(pause_s * 2 ** (in_vain - 1))
     with open(part, "rb") as file:
         head = file.read(512).lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html")):
         part.unlink()
-        raise DownloadError(f"{url}: a web page came in place of the file; open the address in a browser to see what it says")
+        raise WrongFile(f"{url}: a web page came in place of the file; open the address in a browser to see what it says")
     found = sha256_of(part)
     if sha256 and found != sha256.lower():
         part.unlink()
-        raise DownloadError(
+        raise WrongFile(
             f"{url}: SHA-256 is {found}, expected {sha256}; deleted. If the host has published a new version on purpose, "
-            "update the digest in config.yaml or downloads.sha256"
+            f"update the digest in config.yaml or downloads.sha256 and delete {path}.json"
         )
     part.rename(path)
     return found

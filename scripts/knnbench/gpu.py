@@ -9,16 +9,26 @@ except ImportError:
     pynvml = None
 
 
-def count():
-    """Number of NVIDIA GPUs that the driver shows to this process; 0 without a driver."""
+def driver(question):
+    """An integer from the CUDA driver, such as "cuDeviceGetCount"; 0 without a driver."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        library = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return 0
     number = ctypes.c_int(0)
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(number)):
+    if library.cuInit(0) or getattr(library, question)(ctypes.byref(number)):
         return 0
     return number.value
+
+
+def count():
+    """Number of NVIDIA GPUs that the driver shows to this process; 0 without a driver."""
+    return driver("cuDeviceGetCount")
+
+
+def cuda():
+    """Newest major version of CUDA that the driver can run, such as 12 or 13; 0 without a driver."""
+    return driver("cuDriverGetVersion") // 1000
 
 
 def ask(question, *arguments):
@@ -43,6 +53,28 @@ def ask(question, *arguments):
         return getattr(pynvml, f"nvml{question}")(device, *arguments)
     except Exception:  # NVML's errors, and pynvml's own where the driver is older than it
         return None
+
+
+def pin():
+    """Show this process and its children one GPU only: the first visible one that nobody computes on, or else the first.
+
+    Returns
+    -------
+    visible : str, its number or UUID, as in CUDA_VISIBLE_DEVICES
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count())))
+    choices = visible.split(",")
+    for each in choices:
+        os.environ["CUDA_VISIBLE_DEVICES"] = each
+        if ask("DeviceGetComputeRunningProcesses") == []:
+            return each
+    os.environ["CUDA_VISIBLE_DEVICES"] = choices[0]
+    return choices[0]
+
+
+def is_lost():
+    """Whether the driver no longer knows the GPU, which it did; unknown without nvidia-ml-py, and then False."""
+    return pynvml is not None and ask("DeviceGetName") is None
 
 
 def describe():

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # From the best to the worst: rounds that end differently are reported by the worst.
 STATUSES = (
@@ -11,6 +11,7 @@ STATUSES = (
     "low_recall",
     "unsupported",
     "unavailable",
+    "skipped",
     "timeout_fit",
     "timeout_query",
     "oom_host",
@@ -20,7 +21,7 @@ STATUSES = (
 )
 
 NOT_RUN = tuple(status for status in STATUSES if status not in ("ok", "low_recall"))
-TIMEOUTS = {"fit": "timeout_fit"} | dict.fromkeys(("first_query", "query", "batches", "energy"), "timeout_query")
+TIMEOUTS = {"fit": "timeout_fit"} | dict.fromkeys(("compile", "first_query", "query", "batches", "energy"), "timeout_query")
 
 
 # As PyTorch, JAX, NumPy, FAISS and the CUDA runtime say it.

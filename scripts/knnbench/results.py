@@ -7,10 +7,10 @@ import statistics
 
 from knnbench.clock import median_interval
 from knnbench.intervals import drifts, estimate, interval, is_bimodal, ratio
-from knnbench.record import NOT_RUN, STATUSES
+from knnbench.record import NOT_RUN, SCHEMA_VERSION, STATUSES
 from knnbench.words import ONE_ROUND, SAME
 
-PHASES = ("import", "load", "transfer", "train", "add", "first_query")
+PHASES = ("import", "load", "transfer", "train", "add", "compile", "first_query")
 FIT = ("transfer", "train", "add")
 MEMORY = ("loaded", "fit", "query")
 COMPARISON = ("dataset", "n_neighbors", "residency", "faster", "slower", "ratio", "ratio_low", "ratio_high", "verdict")
@@ -88,6 +88,21 @@ def batch_quantiles(records, residency, size):
     return found | {f"p{percent}_s": calls[rank] if calls else None for percent, rank in ranks.items()}
 
 
+def left_out(config, cell, status, reason):
+    """What stands for the records of a cell that got no job."""
+    backend = config["backends"][cell.backend]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "status": status,
+        "reason": reason,
+        "environment": backend["environments"][cell.device],
+        "parameters": backend["parameters"],
+        "machine": dict.fromkeys(("node", "cpu", "cpus")),
+        "max_rss_bytes": 0,
+        "started": None,
+    }
+
+
 def row(config, cell, dataset, records, residency, ceiling):
     """Summarise the rounds of a cell.
 
@@ -95,7 +110,7 @@ def row(config, cell, dataset, records, residency, ceiling):
     ----------
     config : dict, the saved configuration
     cell : config.Cell
-    dataset : dict, attributes of the dataset file
+    dataset : dict, attributes of the dataset file; without n, q and dimension if there is no such dataset
     records : list of dict, one per round
     residency : {"host", "device"}
     ceiling : dict, what this machine's device reaches at most, from measure_ceilings.py, or None
@@ -106,7 +121,7 @@ def row(config, cell, dataset, records, residency, ceiling):
     """
     worst = max(records, key=lambda record: STATUSES.index(record["status"]))
     backend = config["backends"][cell.backend]
-    n, q, d = int(dataset["n"]), int(dataset["q"]), int(dataset["dimension"])
+    n, q, d = (int(dataset[name]) if name in dataset else None for name in ("n", "q", "dimension"))
     rounds = times(records, residency)
     samples = [sample for each in rounds for sample in each]
     median = low = high = fraction = None
@@ -116,7 +131,7 @@ def row(config, cell, dataset, records, residency, ceiling):
             median, (low, high) = math.exp(pooled.log), interval(pooled)
         else:
             median, (low, high) = statistics.median(samples), median_interval(samples)
-    operations, moved = least_work(n, q, d, cell.k) if backend["exact"] else (None, None)
+    operations, moved = least_work(n, q, d, cell.k) if backend["exact"] and n else (None, None)
     here = ceiling and all(ceiling["machine"][name] == worst["machine"][name] for name in ("node", "cpu"))
     if median and backend["exact"] and not backend["prunes"] and here and ceiling["status"] == "ok":
         fraction = least_time(operations, moved, ceiling) / median
@@ -165,6 +180,7 @@ def row(config, cell, dataset, records, residency, ceiling):
         "query_max_s": max(samples, default=None),
         "repeats": len(samples),
         "rounds": len(records),
+        "cell_s": median_of_known([record.get("cell_s") for record in records]),
         "single_p50_s": single["p50_s"],
         "single_p95_s": single["p95_s"],
         "single_p99_s": single["p99_s"],

@@ -6,13 +6,11 @@ import h5py
 import numpy as np
 from sklearn.datasets import load_digits
 
-from knnbench.datasets import DataError
-
-BLOCK_ROWS = 2**16  # float64 temporaries stay small however large the sample
+from knnbench.datasets import DataError, Points, block_rows, in_blocks
 
 
 def draw(kind, rows, d, generator, offset=0.0):
-    """Draw points block by block.
+    """Draw points block by block; the size of the blocks does not change them.
 
     Parameters
     ----------
@@ -24,22 +22,27 @@ def draw(kind, rows, d, generator, offset=0.0):
 
     Returns
     -------
-    points : ndarray, shape (rows, d), float32
+    points : Points, float32
     """
-    points = np.empty((rows, d), dtype=np.float32)
-    for start in range(0, rows, BLOCK_ROWS):
-        shape = points[start : start + BLOCK_ROWS].shape
-        block = generator.uniform(0.5, 1.5, shape) if kind == "uniform" else generator.standard_normal(shape)
-        if kind == "sphere":
-            block /= np.linalg.norm(block, axis=1, keepdims=True)
-        points[start : start + BLOCK_ROWS] = block + offset
-    if kind == "uniform" and not offset:
-        np.minimum(points, np.nextafter(np.float32(1.5), np.float32(0)), out=points)  # float32 may round up to 1.5
-    return points
+
+    def blocks():
+        step = block_rows(d)
+        for first in range(0, rows, step):
+            shape = (min(step, rows - first), d)
+            block = generator.uniform(0.5, 1.5, shape) if kind == "uniform" else generator.standard_normal(shape)
+            if kind == "sphere":
+                block /= np.linalg.norm(block, axis=1, keepdims=True)
+            block += offset
+            block = block.astype(np.float32)
+            if kind == "uniform" and not offset:
+                np.minimum(block, np.nextafter(np.float32(1.5), np.float32(0)), out=block)  # float32 may round up to 1.5
+            yield block
+
+    return Points((rows, d), np.dtype(np.float32), blocks())
 
 
-def read_array(path, name=None):
-    """Read one array from a .npy file, or the dataset `name` of an HDF5 file.
+def open_array(path, name=None):
+    """Open one array of a .npy file, or the dataset `name` of an HDF5 file, without reading it.
 
     Raises
     ------
@@ -48,18 +51,16 @@ def read_array(path, name=None):
     """
     try:
         if name is None:
-            return np.load(path, allow_pickle=False)
-        with h5py.File(path, "r") as file:
-            if name not in file:
-                raise DataError(f"{path}: has no dataset {name!r}, only {sorted(file)}; an HDF5 source needs train and test")
-            values = file[name]
-            if not isinstance(values, h5py.Dataset) or values.dtype.kind == "O":
-                raise DataError(f"{path}: {name} is not a plain array of numbers; rows need one length and one dtype")
-            return values[:]
-    except DataError:
-        raise
-    except (OSError, ValueError) as error:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        file = h5py.File(path, "r")
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: cannot be read ({error}); expected an HDF5 file or a .npy file without pickles") from error
+    if name not in file:
+        raise DataError(f"{path}: has no dataset {name!r}, only {sorted(file)}; an HDF5 source needs train and test")
+    values = file[name]
+    if not isinstance(values, h5py.Dataset) or values.dtype.kind == "O":
+        raise DataError(f"{path}: {name} is not a plain array of numbers; rows need one length and one dtype")
+    return values
 
 
 def load(settings, download=None):
@@ -72,7 +73,7 @@ def load(settings, download=None):
 
     Returns
     -------
-    train, test : ndarray, shapes (n, d) and (q, d)
+    train, test : Points, shapes (n, d) and (q, d); take all of train before test
     hosted : ndarray or None
         Neighbours that the file brought along for the same metric; to be checked, never trusted.
     origin : str, for messages and for the dataset's `source` attribute
@@ -86,16 +87,21 @@ def load(settings, download=None):
         points = load_digits().data
         order = np.random.default_rng(settings["seed"]).permutation(len(points))
         test, train = np.split(points[order], [settings["queries"]])
-        return train, test, None, "scikit-learn's digits (test set of the UCI optical recognition of handwritten digits)"
+        return (
+            in_blocks(train),
+            in_blocks(test),
+            None,
+            "scikit-learn's digits (test set of the UCI optical recognition of handwritten digits)",
+        )
     if source in ("file", "url"):
         if "train" in settings:
-            train, test = read_array(settings["train"]), read_array(settings["test"])
+            train, test = (in_blocks(open_array(settings[part])) for part in ("train", "test"))
             return train, test, None, f"{settings['train']}, {settings['test']}"
         path = Path(download or settings["path"])
-        train, test = read_array(path, "train"), read_array(path, "test")
+        train, test = (in_blocks(open_array(path, part)) for part in ("train", "test"))
         with h5py.File(path, "r") as file:
             has_neighbors = "neighbors" in file and file.attrs.get("distance") == settings["metric"]
-            hosted = read_array(path, "neighbors") if has_neighbors else None
+        hosted = open_array(path, "neighbors")[:] if has_neighbors else None
         return train, test, hosted, settings.get("url", str(path))
     generator = np.random.default_rng(settings["seed"])
     offset = settings.get("offset", 0.0)

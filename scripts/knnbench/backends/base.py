@@ -20,7 +20,7 @@ class Backend:
     """
 
     packages = ()
-    compiles = False  # True if the first query compiles: it is then given the fit's time limit too
+    compiles = False  # True if `compile` has something to do
 
     def __init__(self, metric, device, threads):
         self.metric = metric
@@ -57,6 +57,10 @@ class Backend:
     def to_query_device(self, queries):
         """Bring queries, an ndarray of shape (q, d) and dtype float32, to where `query` wants them."""
         return queries
+
+    def compile(self, queries, k):
+        """Compile what a query of these needs: by default by asking two of them. Has the fit's time limit and a query's."""
+        self.query(self.to_query_device(queries[:2]), k)
 
     def query(self, queries, k):
         """Find the `k` nearest points of each query.

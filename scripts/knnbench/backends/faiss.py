@@ -1,5 +1,6 @@
 """FAISS: any index that its factory names, on the CPU or the GPU."""
 
+import ctypes
 import re
 
 import faiss
@@ -7,6 +8,7 @@ import faiss
 from knnbench.backends.base import Backend as Base
 
 METRICS = {"euclidean": faiss.METRIC_L2, "manhattan": faiss.METRIC_L1, "angular": faiss.METRIC_INNER_PRODUCT}
+CUBLAS_TF32_TENSOR_OP_MATH = 3  # cublas_api.h, cublasMath_t
 ON_GPU = hasattr(faiss, "StandardGpuResources")
 if ON_GPU:  # the GPU build is installed with PyTorch, whose tensors it takes where they are
     import faiss.contrib.torch_utils
@@ -21,11 +23,13 @@ class Backend(Base):
     index : str, for faiss.index_factory, such as "Flat", "HNSW36,Flat" or "IVF400,Flat"
     fit : dict, index parameters set before training, such as {efConstruction: 500}
     search : dict, index parameters set before searching, such as {nprobe: 40} or {efSearch: 10}
+    tf32 : bool
+        Let a GPU multiply matrices in TensorFloat-32, which FAISS has no option for: by the mode of its cuBLAS handle.
     """
 
     packages = ("faiss-cpu", "faiss-gpu", "torch", "numpy")
 
-    def __init__(self, metric, device, threads, index, fit=None, search=None):
+    def __init__(self, metric, device, threads, index, fit=None, search=None, tf32=False):
         super().__init__(metric, device, threads)
         faiss.omp_set_num_threads(threads)
         self.factory = index
@@ -37,6 +41,14 @@ class Backend(Base):
             self.resources = faiss.StandardGpuResources()
             torch.zeros(1, device="cuda")
             faiss.GpuIndexFlatL2(self.resources, 1)  # has it take its temporary memory and open cuBLAS
+            if tf32:
+                self.allow_tf32()
+
+    def allow_tf32(self):
+        shared = self.resources.getResources()
+        handle = ctypes.c_void_p.from_address(int(shared.getBlasHandleCurrentDevice()))
+        if error := ctypes.CDLL("libcublas.so.12").cublasSetMathMode(handle, CUBLAS_TF32_TENSOR_OP_MATH):
+            raise RuntimeError(f"cublasSetMathMode: error {error}")
 
     def unsupported(self, k, n, d):
         lists = re.search(r"IVF(\d+)", self.factory)

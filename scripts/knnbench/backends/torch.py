@@ -4,6 +4,8 @@ Euclidean and hyperbolic keys are expanded into a matrix product; the points are
 and keeps float32 from cancelling when the data lie far from the origin.
 """
 
+import warnings
+
 import torch
 
 from knnbench.backends.base import Backend as Base
@@ -23,14 +25,18 @@ class Backend(Base):
     batch : {"all", "memory", "seed"}
         Queries per matrix: all of them; as many as memory holds of what the computation really allocates; or the formula of
         the KeOps page, 500 MB / (4·d·n), which counts d numbers per pair although a matrix product needs one.
+    tf32 : bool
+        Let a GPU multiply matrices in TensorFloat-32: ten bits after the point in place of 23.
     """
 
     packages = ("torch", "numpy")
 
-    def __init__(self, metric, device, threads, batch="all"):
+    def __init__(self, metric, device, threads, batch="all", tf32=False):
         super().__init__(metric, device, threads)
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # points are mapped from their file
         self.torch_device = torch.device("cuda" if device == "gpu" else "cpu")
         if device == "gpu":
             torch.zeros(1, device=self.torch_device)  # creates the CUDA context: part of the import, not of the data's transfer

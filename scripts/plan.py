@@ -1,0 +1,74 @@
+"""Print what a suite will take before it runs: cells, time, memory, disk and downloads, by dataset and backend."""
+
+import argparse
+import json
+from itertools import groupby
+from pathlib import Path
+
+from knnbench import machine, plan
+from knnbench.config import cells
+
+
+def words(seconds):
+    """A duration as people say it."""
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def place(expected):
+    return expected.cell.dataset, expected.cell.backend, expected.cell.device
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=json.loads, required=True, help="the resolved configuration, JSON")
+    parser.add_argument("--published", type=Path, required=True, help="folder of results of other machines")
+    parser.add_argument("--environments", type=int, required=True, help="how many environments must be made")
+    arguments = parser.parse_args()
+
+    config = arguments.config
+    listed = [cell for cell in cells(config) if cell.device == "cpu" or config["gpu"]]
+    facts = machine.describe("cpu")
+    expected = plan.expect(config, listed, Path("results/cells"), arguments.published, facts)
+    chosen = plan.affordable(expected, config["timing"]["budget_h"])
+    sizes = {name: plan.size_of(name, settings) for name, settings in config["datasets"].items()}
+
+    print(f"{'dataset':18} {'backend':26} cells  done  skipped        time    memory     index")
+    total = disk = 0.0
+    for (dataset, backend, device), group in groupby(expected, place):
+        group = list(group)
+        run = [each for each in group if each.cell in chosen]
+        seconds, most = sum(each.seconds for each in run), max(each.host_bytes for each in group)
+        index = plan.index_bytes(sizes[dataset]) * config["backends"][backend]["saves"]
+        total, disk = total + seconds, disk + index
+        print(
+            f"{dataset:18} {backend}-{device:{25 - len(backend)}} {len(group):5} {sum(each.measured for each in group):5}"
+            f" {len(group) - len(run):8} {words(seconds):>11} {most / 1e9:6.1f} GB {index / 1e9:6.1f} GB"
+        )
+    new = [name for name in sizes if not Path(f"resources/datasets/{name}.hdf5").exists()]
+    making = sum(plan.dataset_s(sizes[name], facts["cpus"]) for name in new)
+    disk += sum(plan.dataset_bytes(sizes[name]) for name in new)
+    urls = {config["datasets"][name]["url"]: sizes[name].megabytes for name in new if "url" in config["datasets"][name]}
+    megabytes = sum(each for url, each in urls.items() if not Path("resources/downloads", Path(url).name).exists())
+    disk += megabytes * 1e6
+    rest = arguments.environments * plan.ENVIRONMENT_S + plan.CEILINGS_S + plan.FIGURE_S * (len(sizes) + 1)
+    most = max(each.host_bytes for each in expected)
+    print()
+    print(
+        f"cells     {words(total):>12}   {len(chosen)} of {len(listed)}; those that are done cost nothing, none is over its limits"
+    )
+    print(
+        f"datasets  {words(making):>12}   {len(new)} to make, with exact neighbours; {megabytes:,.0f} MB to download, not timed here"
+    )
+    print(
+        f"the rest  {words(rest):>12}   {arguments.environments} environments, their download not timed here; ceilings, figures"
+    )
+    print(
+        f"total     {words(total + making + rest):>12}   disk {disk / 1e9:.1f} GB; memory {most / 1e9:.1f} GB, or cells end as oom_host"
+    )
+
+
+if __name__ == "__main__":
+    main()
