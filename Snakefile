@@ -14,6 +14,7 @@ include: "rules/datasets.smk"
 include: "rules/cells.smk"
 include: "rules/results.smk"
 include: "rules/figures.smk"
+include: "rules/publish.smk"
 include: "rules/plan.smk"
 include: "rules/selftest.smk"
 
@@ -33,3 +34,8 @@ rule all:
 onsuccess:
     if any(job.rule.name == "all" for job in workflow.dag.targetjobs):
         print(Path(f"results/{SUITE}/summary.txt").read_text())
+        if missing := not_had():
+            raise WorkflowError(
+                "Everything else is done, but these datasets could not be had, and their cells are unavailable:",
+                *(f"{name}: {reason}" for name, reason in missing.items()),
+            )

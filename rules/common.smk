@@ -1,15 +1,19 @@
 """What the other rules share: the checked configuration, the cells of the suite, and input functions."""
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
 import sys
 from pathlib import Path
 
+import h5py
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake_interface_logger_plugins.common import LogEvent
 
 # Relative, so that moving the folder changes no input; from any --directory.
 ROOT = Path(os.path.relpath(workflow.basedir))
@@ -35,6 +39,12 @@ CUDA = gpu.cuda() if config["cuda"] == "auto" else config["cuda"]
 config |= {"gpu": GPU, "cuda": CUDA}
 # Cells of a GPU that is not there need no job: gather_timings.py says why they are not measured.
 CELLS = [cell for cell in cells(config) if cell.device == "cpu" or GPU]
+if config["timing"]["budget_h"] and workflow.is_main_process:
+    from knnbench import plan
+
+    expected = plan.expect(config, CELLS, ROOT / "published", machine.describe("cpu"))
+    affordable = plan.affordable(expected, config["timing"]["budget_h"])
+    CELLS = [cell for cell in CELLS if cell in affordable]
 ROUNDS = range(config["timing"]["rounds"])
 FIGURES = [
     f"results/{SUITE}/figures/{name}.{suffix}"
@@ -89,19 +99,47 @@ def drop_stale_lock():
         )
 
 
-# A download that failed is tried again by a later run, if its address answers now.
+def receipts(settings):
+    """The receipt of a dataset's download, if it has one."""
+    return [f"resources/downloads/{Path(settings['url']).name}.json"] if "url" in settings else []
+
+
+def not_had():
+    """Why there is no dataset, for those of the suite that could not be had."""
+    found = {}
+    for name in config["suites"][SUITE]["datasets"]:
+        path = Path(f"resources/datasets/{name}.hdf5")
+        with contextlib.suppress(OSError):  # there is none yet, or it is half written
+            with h5py.File(path, "r") as file:
+                found[name] = file.attrs.get("unavailable")
+    return {name: reason for name, reason in found.items() if reason}
+
+
 def try_again():
-    for dataset in config["suites"][SUITE]["datasets"]:
-        url = config["datasets"][dataset].get("url")
-        receipt = Path(f"resources/downloads/{Path(url).name}.json") if url else None
-        if receipt and receipt.exists() and json.loads(receipt.read_text()).get("again"):
-            if is_there(address(url, config["mirror"])):
-                receipt.unlink()
+    """Forget a download that failed if its address answers now, so that this run tries it again."""
+    for name, reason in not_had().items():
+        receipt = Path(*receipts(config["datasets"][name]))
+        if not receipt.exists() or not json.loads(receipt.read_text()).get("again"):
+            continue
+        if is_there(address(config["datasets"][name]["url"], config["mirror"])):
+            receipt.unlink()
+        else:
+            logger.warning(f"{name} still cannot be had: {reason}")
 
 
-if workflow.is_main_process:
-    drop_stale_lock()
-    try_again()
+class ProgressLine(logging.Handler):
+    """Says after a cell how many are done, how they ended, and when the rest will be."""
+
+    def __init__(self):
+        from knnbench import plan  # Pandas: only for a run
+
+        super().__init__()
+        expected = plan.expect(config, CELLS, ROOT / "published", machine.describe("cpu"))
+        self.progress = plan.Progress(expected, config["timing"]["rounds"])
+
+    def emit(self, record):
+        if getattr(record, "event", None) == LogEvent.PROGRESS and (line := self.progress.line()):
+            logger.info(line)
 
 
 onstart:
@@ -116,6 +154,13 @@ onstart:
     # job that it ever started: a third of a CPU after 45 jobs, beside what is timed. Cells take turns; there is nothing to bound.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+    if any(job.rule.name == "measure_cell" for job in workflow.dag.needrun_jobs()):
+        logger.addHandler(ProgressLine())
+
+
+if workflow.is_main_process:
+    drop_stale_lock()
+    try_again()
 
 
 wildcard_constraints:
@@ -171,9 +216,7 @@ ENVIRONMENTS = sorted({path for cell in CELLS for path in environment(cell_envir
 def dataset_files(wildcards):
     """What a dataset is made from: the receipt of a download, the user's files, or nothing if it is drawn."""
     settings = config["datasets"][wildcards.dataset]
-    if "url" in settings:
-        return [f"resources/downloads/{Path(settings['url']).name}.json"]
-    return own_files(settings)
+    return receipts(settings) or own_files(settings)
 
 
 # What a worker imports besides its backend: an edit can change the numbers.

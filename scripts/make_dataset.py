@@ -31,21 +31,24 @@ def main():
     metric = METRICS[settings["metric"]]
     about = {"title": settings["title"], "license": settings.get("license")}
     receipt = json.loads(Path(arguments.files[0]).read_text()) if settings["source"] == "url" else {}
+
+    def give_up(reason):
+        """One's own file is to be repaired; without a download the other datasets go on."""
+        arguments.out.unlink(missing_ok=True)
+        if settings["source"] != "url":
+            raise SystemExit(reason)
+        write_unavailable(arguments.out, metric, reason, **about)
+        print(reason)
+
     if receipt.get("status") == "unavailable":
-        write_unavailable(arguments.out, metric, receipt["reason"], **about)
-        print(receipt["reason"])
-        return
+        return give_up(receipt["reason"])
     try:
         train, test, hosted, origin = load(settings, receipt.get("path"))
         origins = [settings.get(part, f"{origin}, {part}") for part in ("train", "test")]
-        about |= {"source": origin, "source_sha256": receipt.get("sha256")}
-        write_points(arguments.out, metric, train, test, origins, **about)
+        source = {"source": origin, "source_sha256": receipt.get("sha256")}
+        write_points(arguments.out, metric, train, test, origins, **about, **source)
     except (DataError, OSError) as error:
-        if settings["source"] != "url":
-            raise SystemExit(str(error)) from error
-        write_unavailable(arguments.out, metric, str(error), **about)
-        print(error)
-        return
+        return give_up(str(error))
 
     train = map_array(arguments.out, "train")
     with h5py.File(arguments.out, "r") as file:
@@ -64,7 +67,7 @@ def main():
         try:
             agreement = score(metric, train, test, hosted[..., :k], k, neighbors, distances)["recall"]
         except ValueError as error:
-            raise SystemExit(f"{origin}: its own neighbors cannot be compared: {error}; repair or remove them") from error
+            return give_up(f"{origin}: its own neighbors cannot be compared: {error}; repair or remove them")
         print(f"the file's own neighbours agree with ours for {agreement:.4%} of the ids, ties counted as equal")
     write_neighbors(arguments.out, neighbors, distances, hosted_neighbors_recall=agreement)
 

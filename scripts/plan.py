@@ -9,14 +9,6 @@ from knnbench import machine, plan
 from knnbench.config import cells
 
 
-def words(seconds):
-    """A duration as people say it."""
-    minutes = round(seconds / 60)
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
 def place(expected):
     return expected.cell.dataset, expected.cell.backend, expected.cell.device
 
@@ -31,7 +23,7 @@ def main():
     config = arguments.config
     listed = [cell for cell in cells(config) if cell.device == "cpu" or config["gpu"]]
     facts = machine.describe("cpu")
-    expected = plan.expect(config, listed, Path("results/cells"), arguments.published, facts)
+    expected = plan.expect(config, listed, arguments.published, facts)
     chosen = plan.affordable(expected, config["timing"]["budget_h"])
     sizes = {name: plan.size_of(name, settings) for name, settings in config["datasets"].items()}
 
@@ -45,7 +37,7 @@ def main():
         total, disk = total + seconds, disk + index
         print(
             f"{dataset:18} {backend}-{device:{25 - len(backend)}} {len(group):5} {sum(each.measured for each in group):5}"
-            f" {len(group) - len(run):8} {words(seconds):>11} {most / 1e9:6.1f} GB {index / 1e9:6.1f} GB"
+            f" {len(group) - len(run):8} {plan.in_words(seconds):>11} {most / 1e9:6.1f} GB {index / 1e9:6.1f} GB"
         )
     new = [name for name in sizes if not Path(f"resources/datasets/{name}.hdf5").exists()]
     making = sum(plan.dataset_s(sizes[name], facts["cpus"]) for name in new)
@@ -55,19 +47,15 @@ def main():
     disk += megabytes * 1e6
     rest = arguments.environments * plan.ENVIRONMENT_S + plan.CEILINGS_S + plan.FIGURE_S * (len(sizes) + 1)
     most = max(each.host_bytes for each in expected)
+    lines = {
+        "cells": (total, f"{len(chosen)} of {len(listed)}; those that are done cost nothing, none is over its limits"),
+        "datasets": (making, f"{len(new)} to make, with exact neighbours; {megabytes:,.0f} MB to download, not timed here"),
+        "the rest": (rest, f"{arguments.environments} environments, their download not timed here; ceilings; figures"),
+        "total": (total + making + rest, f"disk {disk / 1e9:.1f} GB; memory {most / 1e9:.1f} GB, or cells end as oom_host"),
+    }
     print()
-    print(
-        f"cells     {words(total):>12}   {len(chosen)} of {len(listed)}; those that are done cost nothing, none is over its limits"
-    )
-    print(
-        f"datasets  {words(making):>12}   {len(new)} to make, with exact neighbours; {megabytes:,.0f} MB to download, not timed here"
-    )
-    print(
-        f"the rest  {words(rest):>12}   {arguments.environments} environments, their download not timed here; ceilings, figures"
-    )
-    print(
-        f"total     {words(total + making + rest):>12}   disk {disk / 1e9:.1f} GB; memory {most / 1e9:.1f} GB, or cells end as oom_host"
-    )
+    for name, (seconds, note) in lines.items():
+        print(f"{name:10} {plan.in_words(seconds):>11}   {note}")
 
 
 if __name__ == "__main__":

@@ -110,23 +110,38 @@ def test_cells_of_the_paper():
     """The grid of the KeOps page: its 12 datasets x every backend and device x 4 K."""
     config = resolved(suite="paper")
     listed = cells(config)
-    devices = sum(len(entry["environments"]) for entry in CONFIG["backends"].values())
+    devices = sum(len(entry["environments"]) for entry in CONFIG["backends"].values() if not entry.get("named"))
     assert len(listed) == len(set(listed)) == 12 * devices * 4
     assert {cell.k for cell in listed} == {1, 10, 50, 100} and len({cell.dataset for cell in listed}) == 12
     sizes = {(s["metric"], s.get("n"), s.get("d")) for s in used(config)["datasets"].values()}
-    assert {("euclidean", 10**6, 100), ("manhattan", 10**6, 100), ("hyperbolic", 10**6, 10), ("angular", None, None)} <= sizes
+    assert {
+        ("euclidean", 10**6, 100),
+        ("manhattan", 10**6, 100),
+        ("hyperbolic", 10**6, 10),
+        ("angular", 1_183_514, 100),
+    } <= sizes
 
 
 def test_downloads_are_shared_and_never_confused():
     config = resolved()
     files = downloads(config)
-    assert sorted(files) == ["glove-100-angular.hdf5", "glove-25-angular.hdf5", "mnist-784-euclidean.hdf5"]
+    assert len(files) == 9 and {"glove-25-angular.hdf5", "mnist-784-euclidean.hdf5"} < set(files)
     assert files["glove-100-angular.hdf5"][1].startswith("544af1d5")
     config["datasets"]["mnist-manhattan"]["sha256"] = "A" * 64
     assert downloads(config)["mnist-784-euclidean.hdf5"][1] == "a" * 64
     config["datasets"]["mnist-manhattan"]["url"] = "https://elsewhere.org/mnist-784-euclidean.hdf5"
     with pytest.raises(ConfigError, match="datasets.mnist-manhattan: mnist-784-euclidean.hdf5 is also wanted from"):
         downloads(config)
+
+
+def test_a_mirror_is_no_dataset():
+    config = resolved(datasets__mirror="/data/ann")
+    assert config["mirror"] == "/data/ann" and "mirror" not in config["datasets"] and resolved()["mirror"] == ""
+
+
+def test_variants_run_where_they_are_named():
+    assert "torch-batch-tf32" in {cell.backend for cell in cells(resolved(suite="large"))}
+    assert "torch-batch-tf32" not in {cell.backend for cell in cells(resolved(suite="paper"))}
 
 
 def test_every_suite_resolves_and_every_backend_exists():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 from conftest import ROOT
 
 from knnbench import datasets
-from knnbench.datasets import DataError, check_points, read_dataset
+from knnbench.datasets import DataError, Unavailable, check_points, read_dataset
 from knnbench.metrics import METRICS
 from knnbench.sources import draw, load
 
@@ -109,6 +110,39 @@ def test_same_settings_same_bytes(tmp_path):
     settings = {"metric": "euclidean", "source": "uniform", "n": 50, "d": 2, "queries": 5, "seed": 3}
     digests = [hashlib.sha256(make(tmp_path, settings).read_bytes()).hexdigest() for _ in range(2)]
     assert digests[0] == digests[1]
+
+
+def test_points_are_mapped_and_cannot_be_changed(tmp_path):
+    settings = {"metric": "euclidean", "source": "normal", "n": 500, "d": 5, "queries": 20, "seed": 3}
+    train = read_dataset(make(tmp_path, settings)).train
+    assert train.shape == (500, 5) and train.ctypes.data % 4096 == 0
+    with pytest.raises(ValueError, match="read-only"):
+        train[0] = 0
+
+
+def test_many_points_take_little_memory(tmp_path):
+    """A GB of points is drawn, written and searched in 800 MB of memory, libraries included."""
+    settings = {"metric": "euclidean", "source": "normal", "n": 2_500_000, "d": 100, "queries": 5, "seed": 3, "title": "Large"}
+    out = tmp_path / "out.hdf5"
+    command = [sys.executable, ROOT / "scripts/make_dataset.py", "--settings", json.dumps(settings), "--out", out]
+    subprocess.run(command, check=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (800_000_000,) * 2))
+    assert out.stat().st_size > 1e9
+
+
+def test_what_could_not_be_had_says_why(tmp_path):
+    receipt = tmp_path / "file.hdf5.json"
+    receipt.write_text(json.dumps({"status": "unavailable", "reason": "no such host"}))
+    out = make(tmp_path, {"metric": "euclidean", "source": "url", "url": "http://host/file.hdf5"}, receipt)
+    with pytest.raises(Unavailable, match="no such host"):
+        read_dataset(out)
+
+
+def test_a_downloaded_file_without_points_is_unavailable(tmp_path):
+    receipt, path = tmp_path / "file.hdf5.json", write_hdf5(tmp_path / "file.hdf5", train=GOOD)
+    receipt.write_text(json.dumps({"status": "ok", "path": str(path), "sha256": "0"}))
+    out = make(tmp_path, {"metric": "euclidean", "source": "url", "url": "http://host/file.hdf5"}, receipt)
+    with pytest.raises(Unavailable, match="has no dataset 'test'"):
+        read_dataset(out)
 
 
 def write_hdf5(path, **datasets):

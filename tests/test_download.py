@@ -2,6 +2,8 @@
 
 import hashlib
 import http.server
+import json
+import os
 import subprocess
 import sys
 import threading
@@ -9,7 +11,7 @@ import threading
 import pytest
 from conftest import ROOT
 
-from knnbench.download import DownloadError, download
+from knnbench.download import DownloadError, address, download, is_there
 
 CONTENT = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 5000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -29,7 +31,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = b"  <!DOCTYPE html><p>Just a moment..." if action == "html" else CONTENT
         start = 0
         if self.ranges and (wanted := self.headers.get("Range")):
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            start = int(wanted.removeprefix("bytes=").split("-")[0])
             if start >= len(content):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(content)}")
@@ -38,7 +40,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        self.wfile.write(content[start : len(content) // 2] if action == "truncated" else content[start:])
+        self.wfile.write(content[start : (start + len(content)) // 2] if action == "truncated" else content[start:])
 
     def log_message(self, *_):
         pass
@@ -125,13 +127,55 @@ def test_no_server(path):
         download("http://127.0.0.1:9/x.hdf5", path, retries=1, pause_s=0)
 
 
-def test_first_digest_is_locked(url, path, tmp_path):
-    lock = tmp_path / "downloads.sha256"
-    script = [sys.executable, ROOT / "scripts/download_dataset.py", "--url", url, "--lock", lock, "--out", path]
-    subprocess.run(script, check=True)
+def run(url, path, mirror=""):
+    """What the workflow calls; the receipt."""
+    receipt = path.with_name(f"{path.name}.json")
+    command = [sys.executable, ROOT / "scripts/download_dataset.py", "--url", url, "--lock", path.with_name("lock")]
+    subprocess.run([*command, "--out", receipt], check=True, env=os.environ | {"KNNBENCH_MIRROR": mirror})
+    return json.loads(receipt.read_text())
+
+
+def test_first_digest_is_locked(url, path):
+    receipt = run(url, path)
+    assert receipt == {"status": "ok", "url": url, "path": str(path), "sha256": DIGEST, "bytes": len(CONTENT)}
+    lock = path.with_name("lock")
     assert lock.read_text() == f"{DIGEST}  file.hdf5\n"
     path.unlink()
     lock.write_text(f"{'0' * 64}  file.hdf5\n")
-    again = subprocess.run(script, capture_output=True, text=True)
-    assert again.returncode == 1 and "expected 0000" in again.stderr and "Traceback" not in again.stderr
+    again = run(url, path)
+    assert again["status"] == "unavailable" and "expected 0000" in again["reason"] and not again["again"]
     assert not path.exists()
+
+
+def test_a_file_that_is_there_is_not_downloaded(url, path):
+    path.write_bytes(CONTENT)
+    assert run(url, path)["sha256"] == DIGEST and not Handler.seen
+    path.with_name("lock").write_text(f"{'0' * 64}  file.hdf5\n")
+    assert "remove it" in run(url, path)["reason"] and path.exists()
+
+
+def test_mirrors(url, path, tmp_path):
+    """A folder's files are used where they are, others come from the host; a base address stands for the host."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    assert run(url, path, str(folder))["url"] == url
+    path.unlink()
+    (folder / "file.hdf5").write_bytes(CONTENT)
+    seen = len(Handler.seen)
+    assert run(url, path, str(folder))["path"] == str(folder / "file.hdf5")
+    assert len(Handler.seen) == seen and not path.exists()
+    base = url.rsplit("/", 1)[0]
+    assert run("http://127.0.0.1:9/ann/file.hdf5", path, f"{base}/")["url"] == url
+    assert address("http://host/a/b.hdf5", "http://mirror/x") == "http://mirror/x/b.hdf5"
+
+
+def test_what_answers(url):
+    assert is_there(url) and not is_there("http://127.0.0.1:9/x.hdf5")
+    Handler.script = [404]
+    assert not is_there(url)
+
+
+def test_progress_renews_the_patience(url, path):
+    """A server that breaks off again and again is asked as long as something arrives."""
+    Handler.script = ["truncated"] * 8
+    assert download(url, path, DIGEST, retries=1, pause_s=0) == DIGEST

@@ -12,7 +12,7 @@ from conftest import ROOT
 
 from knnbench.config import Cell
 from knnbench.figures import styles
-from knnbench.results import COMPARISON, batch_rows, compare, row, sample_rows
+from knnbench.results import COMPARISON, batch_rows, compare, left_out, row, sample_rows
 from knnbench.words import summarise
 from plot_roofline import draw as draw_roofline
 from plot_speed import draw
@@ -58,6 +58,7 @@ def record(status="ok", samples=(2, 1, 3), **found):
             "transfer": 1e9,
             "train": 2e9,
             "add": 1e9,
+            "compile": 8e9,
             "first_query": 9e9,
         },
         "memory_bytes": {"loaded": 10, "fit": 20, "query": 30},
@@ -68,9 +69,10 @@ def record(status="ok", samples=(2, 1, 3), **found):
         "wrong_neighbors": 0,
         "distance_error": 1e-8,
         "threads": 2,
+        "cell_s": 30.0,
     }
     always = {
-        "schema_version": 2,
+        "schema_version": 3,
         "started": "2026-01-01T00:00:00Z",
         "parameters": {},
         "environment": "keops",
@@ -102,6 +104,20 @@ def test_row():
     assert (got["single_p50_s"], got["single_p99_s"], got["single_first_s"], got["single_calls"]) == (0.2, 0.3, 0.5, 3)
     assert (got["cpu_joules_per_query"], got["gpu_joules_per_query"]) == (0.5, None)
     assert (got["loaded_bytes"], got["fit_bytes"], got["query_bytes"], got["max_rss_bytes"]) == (10, 20, 30, 40)
+
+
+def test_cells_without_a_job_have_rows():
+    """No GPU, no budget, or no dataset."""
+    CONFIG["backends"]["fast"]["parameters"] = {}
+    cell = Cell("data", "fast", "cpu", 10)
+    left = left_out(CONFIG, cell, "skipped", "over timing.budget_h = 1")
+    for dataset in (DATASET, {"distance": "euclidean", "unavailable": "no such host"}):
+        got = row(CONFIG, cell, dataset, [left], "host", CEILING)
+        jsonschema.validate(got, SCHEMA)
+        assert (got["status"], got["cpu"], got["query_median_s"]) == ("skipped", None, None)
+        assert got["n"] == dataset.get("n")
+    frame = pd.DataFrame([got])
+    assert "there is no such dataset" in draw(frame, styles(BACKENDS)).axes[0].get_title(loc="left")
 
 
 def test_every_column_is_documented():

@@ -1,14 +1,17 @@
 """Metrics, exact neighbours and scores, against values that a reader can check by hand."""
 
+import subprocess
+
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knnbench.datasets import check_points
+from knnbench.datasets import check_points, in_blocks, map_array, write_points
 from knnbench.metrics import METRICS
 from knnbench.recall import exact_distances, score
-from knnbench.truth import K_MAX, exact_neighbors
+from knnbench.truth import K_MAX, exact_neighbors, rank
 
 
 @pytest.mark.parametrize(
@@ -32,7 +35,7 @@ def points_of(metric, generator, shape, grid):
 
 @pytest.mark.parametrize("metric", METRICS)
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300), d=st.integers(1, 9), grid=st.sampled_from([0, 0.25]))
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300), d=st.integers(1, 20), grid=st.sampled_from([0, 0.25]))
 def test_exact_neighbors_equal_a_sorted_matrix(metric, seed, n, d, grid):
     generator = np.random.default_rng(seed)
     train, queries = points_of(metric, generator, (n, d), grid), points_of(metric, generator, (11, d), grid)
@@ -43,6 +46,55 @@ def test_exact_neighbors_equal_a_sorted_matrix(metric, seed, n, d, grid):
     np.testing.assert_allclose(distances, np.sort(matrix, axis=1)[:, :k], rtol=1e-12, atol=0)
     np.testing.assert_allclose(np.take_along_axis(matrix, neighbors, 1), distances, rtol=1e-12, atol=0)
     assert all(len(set(row)) == k for row in neighbors.tolist())
+
+
+def check_against_a_sorted_matrix(metric, train, queries):
+    neighbors, distances = exact_neighbors(METRICS[metric], train, queries)
+    matrix = exact_distances(METRICS[metric], train, queries, np.tile(np.arange(len(train)), (len(queries), 1)))
+    assert np.array_equal(distances, np.sort(matrix, axis=1)[:, :K_MAX])
+    assert np.array_equal(np.take_along_axis(matrix, neighbors, 1), distances)
+    assert all(len(set(row)) == K_MAX for row in neighbors.tolist())
+
+
+# Points, and whether float32 is enough to tell their neighbours apart, as sqrt(d) times its precision.
+HARD = {
+    "spread": (lambda points: points, True),
+    "heavy tails": (lambda points: np.exp(8 * (points - 1)), None),
+    "sorted": (lambda points: np.sort(points, axis=0), None),
+    "far": (lambda points: points + 1000, None),
+    "clusters": (lambda points: np.round(points * 2) * 100 + points * 1e-4, None),
+    "ties": (lambda points: np.round(points * 2) / 2 + 0.5, False),
+    "duplicates": (lambda points: points[np.arange(len(points)) % 10], False),
+    "beyond float32": (lambda points: points * 1e15, None),
+    "below float32": (lambda points: points * 1e-25, None),
+}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("d", [3, 17, 100])  # differences; matrix products
+@pytest.mark.parametrize("kind", HARD)
+def test_float32_is_never_believed(metric, d, kind, capsys):
+    """The fast pass is float32; the answer is float64's on any data, and easy data need no second search."""
+    change, certain = HARD[kind]
+    generator = np.random.default_rng(0)
+    train, queries = (change(generator.uniform(0.5, 1.5, (rows, d))) for rows in (3000, 20))
+    check_against_a_sorted_matrix(metric, *(check_points(points, METRICS[metric], kind) for points in (train, queries)))
+    if certain is not None and (certain or d == 3) and not METRICS[metric].normalised:
+        assert ("no certificate" in capsys.readouterr().out) == (not certain)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_gpu_proposes_the_same_neighbors(metric, environments, tmp_path):
+    """The script that searches on a GPU, here on PyTorch's CPU."""
+    generator = np.random.default_rng(0)
+    train, queries = (generator.uniform(0.5, 1.5, (rows, 7)) for rows in (20_000, 15))
+    write_points(tmp_path / "data.hdf5", METRICS[metric], in_blocks(train), in_blocks(queries))
+    command = [environments / "torch/bin/python", ROOT / "scripts/propose_neighbors.py", "--data", tmp_path / "data.hdf5"]
+    subprocess.run([*command, "--k", "128", "--device", "cpu", "--out", tmp_path / "ids.npy"], check=True)
+    train, queries = map_array(tmp_path / "data.hdf5", "train"), map_array(tmp_path / "data.hdf5", "test")
+    proposed = rank(METRICS[metric], train, queries, np.load(tmp_path / "ids.npy"), K_MAX)
+    for ours, theirs in zip(exact_neighbors(METRICS[metric], train, queries), proposed, strict=True):
+        assert np.array_equal(ours, theirs)
 
 
 def test_exact_neighbors_across_blocks():

@@ -4,9 +4,11 @@ The nearest cell of the same backend is scaled by n·q·d: one of this machine i
 is expected to take longer than its limit.
 """
 
+import collections
 import json
 import math
 import statistics
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import pandas as pd
 
 from knnbench.config import DEFAULT_QUERIES, DIGITS, Cell, read_header
 from knnbench.record import NOT_RUN
+
+CELLS, INDEXES = Path("results/cells"), Path("results/indexes")
 
 # Measured on two CPU cores; they are small beside the cells. Seconds:
 JOB_S = 0.7  # Snakemake and the supervisor's interpreter, for each job
@@ -68,6 +72,14 @@ class Expected:
     seconds: float
     host_bytes: float
     measured: bool
+
+
+def in_words(seconds):
+    """A duration as people say it."""
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def size_of(name, settings):
@@ -214,25 +226,33 @@ def expect_cell(cell, size, backend, seen, timing):
     return seconds + query + passes_s(query, timing), build, host_bytes
 
 
-def expect(config, listed, folder, published, machine):
+def expect(config, listed, published, machine):
     """What every cell of a list is expected to take, those that are measured already nothing.
+
+    Parameters
+    ----------
+    config : dict, resolved
+    listed : list of Cell
+    published : Path, folder of results of other machines
+    machine : dict, from machine.describe
 
     Returns
     -------
     expected : list of Expected, in the order of the list
     """
     timing = config["timing"]
-    seen = read_seen(folder, published, timing, machine)
+    seen = read_seen(CELLS, published, timing, machine)
     sizes = {name: size_of(name, config["datasets"][name]) for name in {cell.dataset for cell in listed}}
     built, expected = set(), []
     for cell in listed:
-        done = sum((folder / cell.record(number)).exists() for number in range(timing["rounds"]))
+        done = sum((CELLS / cell.record(number)).exists() for number in range(timing["rounds"]))
         backend = config["backends"][cell.backend]
         like = seen.get(cell.backend, [])
         seconds, build, host_bytes = expect_cell(cell, sizes[cell.dataset], backend, like, timing)
         seconds = (seconds + JOB_S) * (timing["rounds"] - done)
         place = cell.dataset, cell.backend, cell.device
-        if build and seconds and place not in built and not (folder.parent / "indexes" / Path(cell.record(0)).parent).exists():
+        index = INDEXES / Path(cell.record(0)).parent
+        if build and seconds and place not in built and not index.exists():
             built.add(place)
             seconds += build + JOB_S
         expected.append(Expected(cell, seconds, host_bytes, done == timing["rounds"]))
@@ -257,6 +277,35 @@ def affordable(expected, budget_h):
         if not budget_h or spent <= budget_h * 3600:
             chosen.add(each.cell)
     return chosen
+
+
+class Progress:
+    """How far a run is.
+
+    Parameters
+    ----------
+    expected : list of Expected
+    rounds : int
+    """
+
+    def __init__(self, expected, rounds):
+        paths = [(CELLS / each.cell.record(number), each.seconds / rounds) for each in expected for number in range(rounds)]
+        self.seconds = dict(paths)
+        self.statuses = {}
+        self.line()
+        self.start, self.begun = time.monotonic(), sum(map(self.seconds.get, self.statuses))
+
+    def line(self):
+        """A line about the records that are there; None if there is none since the last one."""
+        new = [path for path in self.seconds if path not in self.statuses and path.exists()]
+        self.statuses |= {path: json.loads(path.read_text())["status"] for path in new}
+        if not new or not hasattr(self, "start"):
+            return None
+        done = sum(self.seconds[path] for path in self.statuses) - self.begun
+        left = sum(self.seconds.values()) - self.begun - done
+        pace = (time.monotonic() - self.start) / done if done else 1.0  # of this run, against the plan
+        counts = ", ".join(f"{n} {status}" for status, n in collections.Counter(self.statuses.values()).most_common())
+        return f"Cells: {len(self.statuses)} of {len(self.seconds)}; {counts}; about {in_words(left * pace)} left"
 
 
 def dataset_s(size, cpus):

@@ -1,0 +1,40 @@
+"""Keep a suite's results for others: snakemake published/NAME --config suite=paper
+
+Needs  results/{suite}/
+Makes  published/{name}/: the tables, the samples compressed, the figures, and where they come from
+"""
+
+
+rule publish:
+    input:
+        tables=[
+            f"results/{SUITE}/{name}"
+            for name in (
+                "config.yaml",
+                "timings.csv",
+                "samples.csv",
+                "batches.csv",
+                "comparisons.csv",
+                "summary.txt",
+            )
+        ],
+        figures=[path for path in FIGURES if path.endswith(".png")],
+        ceilings=expand("results/ceilings/{device}.json", device=CEILINGS),
+        environments=ENVIRONMENTS,
+        code=code("publish.py"),
+    output:
+        directory("published/{name}"),
+    log:
+        "logs/publish/{name}.log",
+    localrule: True
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+    message:
+        "Publish suite {config[suite]} as {wildcards.name}"
+    shell:
+        "{params.python} {input.code[0]:q} --tables {input.tables:q} --figures {input.figures:q}"
+        " --ceilings {input.ceilings:q} --environments {input.environments:q} --out {output:q} > {log:q} 2>&1"
