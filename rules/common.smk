@@ -117,14 +117,14 @@ def not_had():
 
 def try_again():
     """Forget a download that failed if its address answers now, so that this run tries it again."""
-    for name, reason in not_had().items():
-        receipt = Path(*receipts(config["datasets"][name]))
-        if not receipt.exists() or not json.loads(receipt.read_text()).get("again"):
-            continue
-        if is_there(address(config["datasets"][name]["url"], config["mirror"])):
-            receipt.unlink()
-        else:
-            logger.warning(f"{name} still cannot be had: {reason}")
+    reasons = {config["datasets"][name].get("url"): reason for name, reason in not_had().items()}
+    for url, reason in reasons.items():
+        receipt = Path(*receipts({"url": url}))
+        if receipt.exists() and json.loads(receipt.read_text()).get("again"):
+            if is_there(address(url, config["mirror"])):
+                receipt.unlink()
+            else:
+                logger.warning(f"Still not to be had: {reason}")
 
 
 class ProgressLine(logging.Handler):

@@ -42,6 +42,8 @@ def main():
 
     if receipt.get("status") == "unavailable":
         return give_up(receipt["reason"])
+    if receipt and not Path(receipt["path"]).exists():  # to be unavailable would replace what was measured
+        raise SystemExit(f"{receipt['path']} is gone; put it back, or delete {arguments.files[0]} to have it downloaded again")
     try:
         train, test, hosted, origin = load(settings, receipt.get("path"))
         origins = [settings.get(part, f"{origin}, {part}") for part in ("train", "test")]

@@ -137,6 +137,13 @@ def test_what_could_not_be_had_says_why(tmp_path):
         read_dataset(out)
 
 
+def test_a_download_that_is_gone_is_no_reason_to_measure_again(tmp_path):
+    receipt = tmp_path / "file.hdf5.json"
+    receipt.write_text(json.dumps({"status": "ok", "path": str(tmp_path / "file.hdf5"), "sha256": "0"}))
+    done = make(tmp_path, {"metric": "euclidean", "source": "url", "url": "http://host/file.hdf5"}, receipt, check=False)
+    assert done.returncode == 1 and "file.hdf5 is gone; put it back, or delete" in done.stderr
+
+
 def test_a_downloaded_file_without_points_is_unavailable(tmp_path):
     receipt, path = tmp_path / "file.hdf5.json", write_hdf5(tmp_path / "file.hdf5", train=GOOD)
     receipt.write_text(json.dumps({"status": "ok", "path": str(path), "sha256": "0"}))

@@ -26,13 +26,13 @@ int nvmlDeviceGetUtilizationRates(device it, unsigned *rates) { rates[0] = 40; r
 int nvmlDeviceGetCurrentClocksThrottleReasons(device it, unsigned long long *reasons)
 { *reasons = 0x1 /* idle */ | 0x4 /* SwPowerCap */ | 0x40 /* HwThermalSlowdown */; return 0; }
 int nvmlDeviceGetComputeRunningProcesses_v3(device it, unsigned *count, void *processes)
-{ int enough = *count >= 2; *count = 2; return enough ? 0 : 7 /* insufficient size */; }
+{ if (chosen == 5) { *count = 0; return 0; } int enough = *count >= 2; *count = 2; return enough ? 0 : 7 /* insufficient size */; }
 int nvmlDeviceGetTotalEnergyConsumption(device it, unsigned long long *millijoules) { ENERGY }
 """
 ASK = """
 import json
 from knnbench import gpu, machine
-print(json.dumps([gpu.describe(), gpu.state(), gpu.memory(), gpu.joules(), sorted(machine.energy("gpu")),
+print(json.dumps([gpu.pin(), gpu.describe(), gpu.state(), gpu.memory(), gpu.joules(), sorted(machine.energy("gpu")),
                   "gpu" in machine.energy("cpu")]))
 """
 
@@ -54,7 +54,8 @@ def ask(tmp_path_factory):
 
 
 def test_answers_of_a_driver(ask):
-    line, state, memory, joules, counters, of_cpu = ask({"CUDA_VISIBLE_DEVICES": "3,1"})
+    visible, line, state, memory, joules, counters, of_cpu = ask({"CUDA_VISIBLE_DEVICES": "3,1"})
+    assert visible == "3"  # somebody computes on both
     assert line == "Stand-in, driver 999.1, 1024 MiB" and memory == 300 and joules == 2.5
     assert "gpu" in counters and not of_cpu
     assert state == {
@@ -69,10 +70,15 @@ def test_answers_of_a_driver(ask):
 
 
 def test_the_gpu_that_is_visible_is_asked(ask):
-    assert ask({"CUDA_VISIBLE_DEVICES": "GPU-7"})[2] == 700
-    assert ask({"CUDA_VISIBLE_DEVICES": ""})[2] is None
+    assert ask({"CUDA_VISIBLE_DEVICES": "GPU-7"})[3] == 700
+    assert ask({"CUDA_VISIBLE_DEVICES": ""})[3] is None
+
+
+def test_a_gpu_that_is_free_is_taken(ask):
+    """Every job sees one GPU: the first that nobody computes on."""
+    assert ask({"CUDA_VISIBLE_DEVICES": "3,5,1"})[:4:3] == ["5", 500]
 
 
 def test_what_the_driver_does_not_know_is_none(ask):
-    line, _, memory, joules, *_ = ask({"CUDA_VISIBLE_DEVICES": "1"}, energy="return 3; /* not supported */")
+    _, line, _, memory, joules, *_ = ask({"CUDA_VISIBLE_DEVICES": "1"}, energy="return 3; /* not supported */")
     assert line.startswith("Stand-in") and memory == 100 and joules is None

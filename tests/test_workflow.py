@@ -1,5 +1,6 @@
 """The workflow, as a user runs it: from configuration to figures, stopped, resumed, extended and moved elsewhere."""
 
+import copy
 import itertools
 import json
 import os
@@ -11,11 +12,12 @@ import textwrap
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import CONFIG, ROOT, snakemake
+from conftest import CONFIG, DEVICES, ROOT, snakemake
 
 from knnbench.config import cells, resolve
 from knnbench.results import residencies
@@ -36,9 +38,14 @@ figures: {formats: [svg]}
 
 
 def expected_cells(suite):
-    config = {**CONFIG, "suite": suite}
+    config = copy.deepcopy({**CONFIG, "suite": suite})
     resolve(config, SCHEMA)
     return {(cell.dataset, cell.backend, cell.device, str(cell.k)) for cell in cells(config)}
+
+
+def expected_jobs(suite):
+    """Cells that get a job: those of a GPU only where there is one."""
+    return {cell for cell in expected_cells(suite) if cell[2] in DEVICES}
 
 
 def write_overlay(project, text, name="mine.yaml"):
@@ -66,7 +73,7 @@ def test_lint():
 
 @pytest.mark.parametrize("suite", ["test", "quick", "paper"])
 def test_dry_run_lists_exactly_the_cells(project, suite):
-    assert set(JOB.findall(snakemake("-n", "--config", f"suite={suite}", cwd=project).stdout)) == expected_cells(suite)
+    assert set(JOB.findall(snakemake("-n", "--config", f"suite={suite}", cwd=project).stdout)) == expected_jobs(suite)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +134,8 @@ def test_main_job(project):
         "results/test/figures/toy-eu",
     ):
         assert words in first.stdout
+    jobs = len(expected_jobs("test"))
+    assert f"Cells: {jobs} of {jobs}; " in first.stdout and "0 s left" in first.stdout
     log = (project / "logs/measure_cell/toy-euclidean/faiss-flat-cpu/k10.round0.log").read_text()
     before = records(project)
 
@@ -138,13 +147,21 @@ def test_main_job(project):
 
     assert "Nothing to be done" in snakemake("--resources", "gpu=1", "--config", "suite=test", cwd=project).stdout
     assert records(project) == before
+    snakemake("published/here", "--config", "suite=test", cwd=project)
+    kept = pd.read_csv(project / "published/here/samples.csv.gz")
+    assert len(kept) == len(samples) and (project / "published/here/figures/toy-euclidean.png").exists()
+    provenance = json.loads((project / "published/here/provenance.json").read_text())
+    assert set(provenance["datasets"]) == set(CONFIG["suites"]["test"]["datasets"]) and provenance["ceilings"]["cpu"]
+    plan = snakemake("plan", "--config", "suite=test", cwd=project).stdout
+    assert re.search(rf"^cells +0 s   {jobs} of {jobs}; ", plan, re.MULTILINE), plan
+
     moved = project.rename(project.with_name("moved"))
     assert "Nothing to be done" in snakemake("--resources", "gpu=1", "--config", "suite=test", cwd=moved).stdout
 
     with open(moved / "scripts/knnbench/backends/sklearn.py", "a") as file:
         file.write("# an edit\n")
     again = set(JOB.findall(snakemake("-n", "--config", "suite=test", cwd=moved).stdout))
-    sklearn = {cell for cell in expected_cells("test") if cell[1].startswith("sklearn")}
+    sklearn = {cell for cell in expected_jobs("test") if cell[1].startswith("sklearn")}
     assert again == sklearn
 
 
@@ -260,6 +277,59 @@ def test_overlay_adds_a_dataset_a_backend_and_a_suite(project):
     extended = (project / overlay).read_text().replace("sklearn-kd-tree]", "sklearn-kd-tree, sklearn-brute]")
     (project / overlay).write_text(extended)
     assert JOB.findall(snakemake("-n", "--configfile", overlay, cwd=project).stdout) == [("mine", "sklearn-brute", "cpu", "7")]
+
+
+REAL_LAYOUT = """
+suite: real
+datasets:
+  mnist: {metric: euclidean, source: url, url: "http://127.0.0.1:9/mnist-784-euclidean.hdf5", n: 200, d: 8, queries: 10}
+suites:
+  real: {datasets: [toy-euclidean, mnist], backends: [sklearn-kd-tree, sklearn-brute], n_neighbors: [5]}
+timing: {budget_s: 0.01}
+figures: {formats: [svg]}
+"""
+
+
+def test_a_dataset_that_cannot_be_had_stops_its_own_cells(project, tmp_path):
+    overlay = write_overlay(project, REAL_LAYOUT)
+    done = snakemake("--configfile", overlay, cwd=project, check=False)
+    assert done.returncode == 1 and "these datasets could not be had" in done.stdout
+    assert "mnist: http://127.0.0.1:9/" in done.stdout and "Connection refused" in done.stdout
+    timings = pd.read_csv(project / "results/real/timings.csv").set_index("dataset")
+    assert set(timings.loc["toy-euclidean", "status"]) == {"ok"} and set(timings.loc["mnist", "status"]) == {"unavailable"}
+    assert timings.loc["mnist", "reason"].str.contains("Connection refused").all()
+    assert all((project / f"results/real/figures/{name}.svg").exists() for name in ("toy-euclidean", "mnist", "roofline"))
+    assert "Still not to be had: http://127.0.0.1:9/" in snakemake("--configfile", overlay, cwd=project).stdout
+    before = records(project)
+
+    # A folder that has it: only what was missing is measured.
+    generator = np.random.default_rng(0)
+    points = {"train": generator.random((200, 8), np.float32), "test": generator.random((10, 8), np.float32)}
+    (tmp_path / "mirror").mkdir()
+    with h5py.File(tmp_path / "mirror/mnist-784-euclidean.hdf5", "w") as file:
+        file.attrs["distance"] = "euclidean"
+        for name, values in points.items():
+            file[name] = values
+    snakemake("--configfile", overlay, "--config", f"datasets={{mirror: {tmp_path / 'mirror'}}}", cwd=project)
+    timings = pd.read_csv(project / "results/real/timings.csv")
+    assert set(timings["status"]) == {"ok"} and set(timings["recall"]) == {1}
+    assert {path.parts[-3] for path, time in records(project).items() if time != before[path]} == {"mnist"}
+    assert not (project / "resources/downloads/mnist-784-euclidean.hdf5").exists()
+
+
+def test_a_budget_leaves_cells_out_and_the_next_call_goes_on(project):
+    overlay = write_overlay(project, TINY.replace("budget_s: 0.01", "budget_s: 0.01, budget_h: 0.0001"))
+    plan = snakemake("plan", "--configfile", overlay, cwd=project).stdout
+    assert re.search(r"^cells .* 0 of 9; ", plan, re.MULTILINE)
+    snakemake("--configfile", overlay, "--config", "timing={budget_s: 0.01, budget_h: 0.008}", cwd=project)
+    timings = pd.read_csv(project / "results/tiny/timings.csv")
+    skipped = timings[timings["status"] == "skipped"]
+    assert 0 < len(skipped) < 9 and set(skipped["reason"]) == {"over timing.budget_h = 0.008"}
+    assert 10 in set(timings[timings["status"] == "ok"]["n_neighbors"])
+    before = records(project)
+    snakemake("--configfile", overlay, "--config", "timing={budget_s: 0.01, budget_h: 0}", cwd=project)
+    assert "skipped" not in set(pd.read_csv(project / "results/tiny/timings.csv")["status"])
+    assert all(records(project)[path] == time for path, time in before.items())
 
 
 def test_bad_data_stops_with_the_row(project):

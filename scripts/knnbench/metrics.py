@@ -16,11 +16,12 @@ class Metric:
 
     Attributes
     ----------
-    term : callable (x, y) -> contribution of one coordinate
+    term : callable (x, y) -> contribution of one coordinate, never negative
     finish : callable (total, x0, y0) -> key
         `total` is the sum of the terms, `x0` and `y0` are the first coordinates. A smaller key is nearer.
     expanded : callable (dot, x_sq, y_sq, x0, y0) -> key, or None
-        The same ranking from inner products and squared norms: one matrix product instead of n·q·d differences.
+        The same ranking from inner products and squared norms: one matrix product instead of n·q·d differences. The terms are
+        then squared differences, and `finish` is their sum times a factor of x0 and one of y0: truth.py relies on it.
     distance : callable (key) -> distance
         What `distances` in a dataset file holds.
     normalised : bool

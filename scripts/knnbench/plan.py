@@ -28,7 +28,7 @@ FIGURE_S = 4
 DRAWN_PER_S = 3e7  # numbers
 # Per pair of points; per pair and coordinate with a matrix product, and without: benchmarks/truth.md.
 TRUTH_PAIR_S = (8e-10, 1.0e-11, 2.5e-11)
-UNKNOWN_RATE = 2e10  # n·q·d per second, of a backend that nobody has measured
+UNKNOWN_RATE = {"cpu": 2e10, "gpu": 2e12}  # n·q·d per second, of a backend that nobody has measured on such a device
 UNKNOWN_CELL_S = 5.0
 METRIC_WEIGHT = 3.0  # another metric is as far as e³ times the work
 
@@ -182,7 +182,7 @@ def read_seen(cells_folder, published, timing, machine):
 
 
 def nearest(seen, device, size, k):
-    """The cell that is most like another one, by its metric, work, dimension and K; None without any."""
+    """The cell of a device that is most like another one, by its metric, work, dimension and K; None without any."""
 
     def distance(other):
         work = abs(math.log(size.n * size.q * size.d / (other.n * other.q * other.d)))
@@ -191,10 +191,9 @@ def nearest(seen, device, size, k):
             + abs(math.log(size.d / other.d)) / 2
             + abs(math.log(k / other.k)) / 5
             + METRIC_WEIGHT * (size.metric != other.metric)
-            + 2 * METRIC_WEIGHT * (device != other.device)
         )
 
-    return min(seen, key=distance, default=None)
+    return min((other for other in seen if other.device == device), key=distance, default=None)
 
 
 def expect_cell(cell, size, backend, seen, timing):
@@ -204,7 +203,7 @@ def expect_cell(cell, size, backend, seen, timing):
     host_bytes = 5e8 + 12 * size.n * size.d + matrix
     like = nearest(seen, cell.device, size, cell.k)
     if like is None:
-        query, fit, fixed, finished = work / UNKNOWN_RATE, 0.0, UNKNOWN_CELL_S, True
+        query, fit, fixed, finished = work / UNKNOWN_RATE[cell.device], 0.0, UNKNOWN_CELL_S, True
     else:
         ratio = work / (like.n * like.q * like.d)
         finished = like.status not in NOT_RUN or like.status.startswith("timeout")

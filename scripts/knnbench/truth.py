@@ -25,8 +25,7 @@ TILE = 1024  # keys of one query against a tile stay in the first-level cache
 QUERY_BLOCK = 16  # queries that read a tile while it is in the second-level cache
 PRODUCT_TILE = (256, 512)  # queries x points of a matrix product: half a MiB, in the second-level cache
 CHUNK = 64  # keys that are compared with the worst candidate at once
-# From here on a matrix product is faster than differences: benchmarks/truth.py.
-PRODUCT_DIMENSION = 16
+PRODUCT_DIMENSION = 16  # from here on a matrix product is faster than differences
 
 UNIT = 2.0**-24  # unit roundoff of float32
 LARGEST = 1e9  # of a coordinate: its square over the smallest allowed first coordinate is far from float32's end
@@ -188,10 +187,8 @@ def by_products(metric, train, queries, k, pool):
     with threadpool_limits(1, "blas"):  # the threads are ours
         for first, block in blocks(train):
             points = block - centre
-            weights, norms = (
-                np.broadcast_to(metric.finish(1.0, 1.0, block[:, 0].astype(np.float64)), len(block)),
-                (points**2).sum(1),
-            )
+            norms = (points**2).sum(1)
+            weights = np.broadcast_to(metric.finish(1.0, 1.0, block[:, 0].astype(np.float64)), len(block))
             longest = max(longest, np.sqrt(weights * norms).max())
             heaviest = max(heaviest, np.sqrt(weights).max())
             right = np.vstack([points.T * weights, weights * norms, weights]).astype(np.float32)
@@ -225,7 +222,7 @@ def exact_neighbors(metric, train, test, k=K_MAX):
     Parameters
     ----------
     metric : Metric
-    train, test : ndarray, shapes (n, d) and (q, d), real; `train` may be mapped from a file
+    train, test : ndarray, shapes (n, d) and (q, d), of values that float32 holds; `train` may be mapped from a file
     k : int; fewer are returned if n is smaller
 
     Returns

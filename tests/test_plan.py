@@ -1,0 +1,79 @@
+"""The plan: what was measured is scaled, nothing is over its limits, and a budget is spent in order."""
+
+import json
+
+import pytest
+
+from knnbench import plan
+from knnbench.config import Cell
+from knnbench.plan import Expected, Progress, Seen, Size, affordable, expect_cell, in_words, nearest
+
+TIMING = {"max_fit_s": 60, "max_query_s": 10, "min_repeats": 6, "max_repeats": 1000, "budget_s": 0.5}
+BRUTE = {"saves": False, "parameters": {}}
+TREE = {"saves": True, "parameters": {}}
+SMALL = Size("euclidean", 10_000, 10, 1000)
+
+
+def seen(status="ok", metric="euclidean", n=10_000, d=10, q=1000, k=10, query_s=0.1, fit_s=1.0):
+    return Seen("b", "cpu", metric, n, d, q, k, status, 2.0, fit_s, 0.0, query_s, 1.0, 10**9)
+
+
+def seconds(backend, size, like, k=10):
+    return expect_cell(Cell("data", "b", "cpu", k), size, backend, like, TIMING)[:2]
+
+
+def test_the_same_cell_takes_the_same():
+    # before 2, fit 1, first 0.1, six repeats or the budget 0.6, after 1
+    assert seconds(BRUTE, SMALL, [seen()])[0] == pytest.approx(2 + 1 + 0.1 + 0.6 + 1)
+
+
+def test_work_is_scaled_up_to_the_limits():
+    ten_times = Size("euclidean", 100_000, 10, 1000)
+    assert seconds(BRUTE, ten_times, [seen()])[0] == pytest.approx(2 + 10 + 1 + 6 + 1)
+    # a pass of 100 s is ended at 10, a fit of 100 s at 60
+    assert seconds(BRUTE, Size("euclidean", 10_000, 10, 10**6), [seen()])[0] == pytest.approx(2 + 1 + 10 + 1)
+    assert seconds(BRUTE, Size("euclidean", 10**6, 10, 10), [seen()])[0] == pytest.approx(2 + 60 + 1)
+
+
+def test_an_index_is_built_once_and_its_failure_ends_all_cells():
+    assert seconds(TREE, SMALL, [seen()]) == (pytest.approx(2 + 0.1 + 0.6 + 1), 2)
+    assert seconds(TREE, SMALL, [seen("timeout_fit", fit_s=None, query_s=None)]) == (plan.NO_INDEX_S, 61)
+
+
+@pytest.mark.parametrize("status", ["unsupported", "oom_host", "crashed", "failed"])
+def test_what_did_not_run_is_expected_to_end_at_once(status):
+    assert seconds(BRUTE, SMALL, [seen(status, query_s=None, fit_s=None)])[0] == 3
+
+
+def test_an_unknown_backend_is_guessed():
+    assert 0 < seconds(BRUTE, SMALL, [])[0] < 30
+
+
+def test_the_nearest_cell_has_the_metric_then_the_work():
+    cells = [seen(n=10**6), seen(n=20_000), seen(metric="manhattan")]
+    assert nearest(cells, "cpu", SMALL, 10) is cells[1]
+    assert nearest(cells, "cpu", Size("manhattan", 10**6, 10, 1000), 10) is cells[2]
+    assert nearest([], "cpu", SMALL, 10) is None
+
+
+def test_a_budget_buys_the_cells_near_ten_first():
+    sizes = (("a", 1, 10), ("a", 10, 30), ("b", 10, 20), ("a", 100, 10))
+    expected = [Expected(Cell(name, "b", "cpu", k), seconds, 0, False) for name, k, seconds in sizes]
+    order = [Cell("b", "b", "cpu", 10), Cell("a", "b", "cpu", 10), Cell("a", "b", "cpu", 1), Cell("a", "b", "cpu", 100)]
+    for hours, many in ((19, 0), (20, 1), (55, 2), (65, 3), (71, 4), (0, 4)):
+        assert affordable(expected, hours / 3600) == set(order[:many])
+
+
+def test_progress(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "CELLS", tmp_path)
+    expected = [Expected(Cell("data", "b", "cpu", k), 10, 0, False) for k in (1, 10)]
+    (tmp_path / "data/b-cpu").mkdir(parents=True)
+    progress = Progress(expected, 1)
+    assert progress.line() is None
+    (tmp_path / expected[0].cell.record(0)).write_text(json.dumps({"status": "ok"}))
+    assert progress.line().startswith("Cells: 1 of 2; 1 ok; about ") and progress.line() is None
+
+
+@pytest.mark.parametrize(("duration", "words"), [(0, "0 s"), (59.4, "59 s"), (90, "2 min"), (3600, "1 h 00 min"), (5400, "1 h 30 min")])
+def test_durations(duration, words):
+    assert in_words(duration) == words
