@@ -34,9 +34,12 @@ except ConfigError as error:
     raise WorkflowError(f"Configuration: {error}")
 
 SUITE = config["suite"]
-GPU = gpu.count() > 0 if config["gpu"] == "auto" else config["gpu"]
-CUDA = gpu.cuda() if config["cuda"] == "auto" else config["cuda"]
-config |= {"gpu": GPU, "cuda": CUDA}
+if workflow.is_main_process:
+    GPU = gpu.count() > 0 if config["gpu"] == "auto" else config["gpu"]
+    CUDA = gpu.cuda() if config["cuda"] == "auto" else config["cuda"]
+else:  # a job on another machine: what was decided where the workflow was started
+    GPU, CUDA = (int(os.environ[name]) for name in ("KNNBENCH_GPU", "KNNBENCH_CUDA"))
+config |= {"gpu": bool(GPU), "cuda": CUDA}
 # Cells of a GPU that is not there need no job: gather_timings.py says why they are not measured.
 CELLS = [cell for cell in cells(config) if cell.device == "cpu" or GPU]
 if config["timing"]["budget_h"] and workflow.is_main_process:
@@ -65,7 +68,6 @@ CEILINGS = {"cpu": "pipeline"} | (
     {"gpu": for_driver("torch")} if "gpu" in {cell.device for cell in CELLS} else {}
 )
 CONDA = any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method)
-TRUTH_ON_GPU = GPU and not CONDA
 
 # A cell takes the whole machine and everything else a hundredth: nothing runs beside a cell at any --cores. On a cluster
 # the limit is each node's own affair. (measure_cell also takes a lock, against whoever else is on the machine.)
@@ -116,26 +118,33 @@ def not_had():
 
 
 def try_again():
-    """Forget a download that failed if its address answers now, so that this run tries it again."""
-    reasons = {config["datasets"][name].get("url"): reason for name, reason in not_had().items()}
-    for url, reason in reasons.items():
-        receipt = Path(*receipts({"url": url}))
-        if receipt.exists() and json.loads(receipt.read_text()).get("again"):
-            if is_there(address(url, config["mirror"])):
-                receipt.unlink()
-            else:
-                logger.warning(f"Still not to be had: {reason}")
+    """Forget downloads that failed if they may succeed now, so that this run tries them again."""
+    urls = {config["datasets"][name].get("url") for name in config["suites"][SUITE]["datasets"]} - {
+        None
+    }
+    for url in sorted(urls):
+        path = Path(*receipts({"url": url}))
+        receipt = json.loads(path.read_text()) if path.exists() else {"status": "absent"}
+        if receipt["status"] != "unavailable":
+            continue
+        place = address(url, config["mirror"])
+        elsewhere = path.with_suffix("").is_file() or place != receipt["url"]
+        if elsewhere or (receipt["again"] and is_there(place)):
+            path.unlink()
+        else:
+            logger.warning(f"Still not to be had: {receipt['reason']}")
+    Path(f"results/{SUITE}/missing.txt").unlink(missing_ok=True)
 
 
 class ProgressLine(logging.Handler):
     """Says after a cell how many are done, how they ended, and when the rest will be."""
 
-    def __init__(self):
+    def __init__(self, jobs):
         from knnbench import plan  # Pandas: only for a run
 
         super().__init__()
         expected = plan.expect(config, CELLS, ROOT / "published", machine.describe("cpu"))
-        self.progress = plan.Progress(expected, config["timing"]["rounds"])
+        self.progress = plan.Progress(expected, [str(job.output[0]) for job in jobs])
 
     def emit(self, record):
         if getattr(record, "event", None) == LogEvent.PROGRESS and (line := self.progress.line()):
@@ -154,18 +163,23 @@ onstart:
     # job that it ever started: a third of a CPU after 45 jobs, beside what is timed. Cells take turns; there is nothing to bound.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
-    if any(job.rule.name == "measure_cell" for job in workflow.dag.needrun_jobs()):
-        logger.addHandler(ProgressLine())
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "measure_cell"]
+    try:
+        logger.addHandler(ProgressLine(jobs))
+    except Exception as error:  # a line less is no reason to stop
+        logger.warning(f"No progress lines: {error!r}")
 
 
 if workflow.is_main_process:
     drop_stale_lock()
-    try_again()
+    if not list(Path(".snakemake/locks").glob("*.lock")):  # nobody else is at it
+        try_again()
 
 
 wildcard_constraints:
     suite=re.escape(SUITE),
     file="|".join(map(re.escape, DOWNLOADS)),
+    name=r"[^/]+",
     dataset="|".join(map(re.escape, config["datasets"])),
     backend="|".join(map(re.escape, config["backends"])),
     device="cpu|gpu",
@@ -178,13 +192,26 @@ def code(*names):
     return [SCRIPTS / name for name in names]
 
 
-# By variables: where Snakemake's own interpreter or a mirror is must not be a reason to make everything again.
-os.environ.update(KNNBENCH_PYTHON=sys.executable, KNNBENCH_MIRROR=config["mirror"])
+# By variables: where Snakemake's own interpreter, a mirror or a GPU is must not be a reason to make everything again.
+GPU_PYTHON = ""
+if GPU and not CONDA:
+    on_gpu = f"resources/environments/{for_driver('torch')}/bin/python"
+    GPU_PYTHON = sys.executable if config["deployment"] == "none" else on_gpu
+os.environ.update(
+    KNNBENCH_PYTHON=sys.executable,
+    KNNBENCH_MIRROR=config["mirror"],
+    KNNBENCH_GPU=str(int(GPU)),
+    KNNBENCH_CUDA=str(CUDA),
+    KNNBENCH_GPU_PYTHON=GPU_PYTHON,
+)
 
 
 envvars:
     "KNNBENCH_PYTHON",
     "KNNBENCH_MIRROR",
+    "KNNBENCH_GPU",
+    "KNNBENCH_CUDA",
+    "KNNBENCH_GPU_PYTHON",
 
 
 def python(env):
@@ -217,6 +244,22 @@ def dataset_files(wildcards):
     """What a dataset is made from: the receipt of a download, the user's files, or nothing if it is drawn."""
     settings = config["datasets"][wildcards.dataset]
     return receipts(settings) or own_files(settings)
+
+
+def made_from(wildcards):
+    """The settings that a dataset's content depends on; of a download, its size is only for the plan."""
+    settings = config["datasets"][wildcards.dataset]
+    only_planned = {"n", "d", "queries", "megabytes"} if "url" in settings else set()
+    return {key: value for key, value in settings.items() if key not in only_planned}
+
+
+def unpublished(wildcards):
+    """Nothing; an error if there are results of that name, which another machine's must not replace."""
+    if Path(f"published/{wildcards.name}").exists():
+        raise WorkflowError(
+            f"published/{wildcards.name} is there; take another name, or move it away"
+        )
+    return []
 
 
 # What a worker imports besides its backend: an edit can change the numbers.

@@ -27,7 +27,7 @@ rule download_dataset:
     message:
         "Download {wildcards.file}"
     shell:
-        "{params.python} {input.code[0]:q} --url {params.url:q} --sha256 {params.sha256:q}"
+        "{params.python} {input.code[0]:q} --url {params.url:q} --sha256={params.sha256:q}"
         " --lock {params.lock:q} --out {output:q} > {log:q} 2>&1"
 
 
@@ -43,7 +43,6 @@ rule make_dataset:
             "knnbench/recall.py",
             "propose_neighbors.py",
         ),
-        gpu=environment(for_driver("torch")) if TRUTH_ON_GPU else [],
     output:
         "resources/datasets/{dataset}.hdf5",
     log:
@@ -52,12 +51,12 @@ rule make_dataset:
         "../envs/pipeline.yaml"
     resources:
         machine=1,
+        gpu=int(bool(GPU_PYTHON)),
     params:
         python=python("pipeline"),
-        gpu=f"--gpu-python {python(for_driver('torch'))}" if TRUTH_ON_GPU else "",
-        settings=lambda wildcards: json.dumps(config["datasets"][wildcards.dataset], sort_keys=True),
+        settings=lambda wildcards: json.dumps(made_from(wildcards), sort_keys=True),
     message:
         "Make dataset {wildcards.dataset} and its exact neighbours"
     shell:
         "{params.python} {input.code[0]:q} --settings {params.settings:q} --out {output:q}"
-        " --files {input.files:q} {params.gpu} > {log:q} 2>&1"
+        " --files {input.files:q} > {log:q} 2>&1"

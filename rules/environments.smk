@@ -14,6 +14,7 @@ rule make_environment:
         "resources/environments/{env}/freeze.txt",
     log:
         "logs/make_environment/{env}.log",
+    priority: 1  # before datasets, whose exact neighbours a GPU finds if its PyTorch is there
     localrule: True
     conda:
         "../envs/pipeline.yaml"

@@ -7,6 +7,7 @@ Makes  published/{name}/: the tables, the samples compressed, the figures, and w
 
 rule publish:
     input:
+        unpublished,
         tables=[
             f"results/{SUITE}/{name}"
             for name in (
@@ -18,7 +19,7 @@ rule publish:
                 "summary.txt",
             )
         ],
-        figures=[path for path in FIGURES if path.endswith(".png")],
+        figures=FIGURES,
         ceilings=expand("results/ceilings/{device}.json", device=CEILINGS),
         environments=ENVIRONMENTS,
         code=code("publish.py"),

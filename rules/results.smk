@@ -1,7 +1,8 @@
 """Gather the records of a suite.
 
 Needs  the record of every cell and round
-Makes  results/{suite}/config.yaml, timings.csv (a row per cell and residency), batches.csv (a row per batch size),
+Makes  results/{suite}/missing.txt, as long as datasets of the suite could not be had
+       results/{suite}/config.yaml, timings.csv (a row per cell and residency), batches.csv (a row per batch size),
        comparisons.csv (a row per pair), samples.csv (a row per timed call), summary.txt
 docs/results.md explains the columns; schemas/timings.schema.yaml is checked before anything is written.
 """
@@ -24,6 +25,24 @@ rule save_config:
         config=json.dumps(used(config)),
     shell:
         "{params.python} {input.code[0]:q} --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule list_missing:
+    output:
+        "results/{suite}/missing.txt",
+    log:
+        "logs/list_missing/{suite}.log",
+    localrule: True
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        missing=lambda wildcards: [f"{name}: {reason}" for name, reason in not_had().items()],
+    message:
+        "List the datasets that could not be had"
+    shell:
+        "printf '%s\\n' {params.missing:q} > {output:q} 2> {log:q}"
 
 
 rule gather_timings:

@@ -19,29 +19,32 @@ def locked_digest(lock, name):
 
 
 def have(url, path, known):
-    """Find or download the file of `url`.
+    """Have the file of `url` at `path`: as it is there already, as a link to a file of the user's, or as a download.
 
     Parameters
     ----------
-    url : str, or the path of a file that is used where it is
-    path : where a download is kept
+    url : str, an address or the path of a file
+    path : Path
     known : str or None, SHA-256 that it must have
 
     Returns
     -------
-    path, sha256
+    sha256 : str
 
     Raises
     ------
-    DownloadError
+    DownloadError, OSError
     """
-    if Path(url).is_file() or path.is_file():
-        path = Path(url).absolute() if Path(url).is_file() else path
-        digest = sha256_of(path)
-        if known and digest != known.lower():
-            raise WrongFile(f"{path}: SHA-256 is {digest}, expected {known}; remove it, or update the digest")
-        return path, digest
-    return path, download(url, path, known)
+    if Path(url).is_file():
+        path.unlink(missing_ok=True)
+        path.symlink_to(Path(url).absolute())
+    if not path.is_file():
+        path.unlink(missing_ok=True)  # a link to what is gone
+        return download(url, path, known)
+    digest = sha256_of(path)
+    if known and digest != known.lower():
+        raise WrongFile(f"{path}: SHA-256 is {digest}, expected {known}; remove it, or update the digest")
+    return digest
 
 
 def main():
@@ -56,10 +59,11 @@ def main():
     known = arguments.sha256 or locked_digest(arguments.lock, path.name)
     url = address(arguments.url, os.environ.get("KNNBENCH_MIRROR", ""))
     try:
-        path, digest = have(url, path, known)
-    except DownloadError as error:
+        digest = have(url, path, known)
+    except (DownloadError, OSError) as error:
         print(error)
-        receipt = {"status": "unavailable", "reason": str(error), "again": not isinstance(error, WrongFile)}
+        again = not isinstance(error, WrongFile)  # which would come again
+        receipt = {"status": "unavailable", "url": url, "reason": str(error), "again": again}
     else:
         receipt = {"status": "ok", "url": url, "path": str(path), "sha256": digest, "bytes": path.stat().st_size}
         if not known:

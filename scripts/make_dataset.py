@@ -5,6 +5,7 @@ A dataset whose download could not be had becomes a file that says so, and its c
 
 import argparse
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -24,7 +25,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", type=json.loads, required=True, help="the dataset's entry in the configuration, JSON")
     parser.add_argument("--files", nargs="*", help="the receipt of its download, or one's own files")
-    parser.add_argument("--gpu-python", default="", help="an interpreter with PyTorch, to search on the GPU; empty: no GPU")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     settings = arguments.settings
@@ -49,14 +49,16 @@ def main():
         origins = [settings.get(part, f"{origin}, {part}") for part in ("train", "test")]
         source = {"source": origin, "source_sha256": receipt.get("sha256")}
         write_points(arguments.out, metric, train, test, origins, **about, **source)
-    except (DataError, OSError) as error:
+    except DataError as error:
         return give_up(str(error))
+    except OSError as error:  # a full disk, say
+        raise SystemExit(f"{arguments.out}: {error}") from error
 
     train = map_array(arguments.out, "train")
     with h5py.File(arguments.out, "r") as file:
         test = file["test"][:]
     start = time.perf_counter()
-    ids = propose_on_gpu(arguments) if arguments.gpu_python else None
+    ids = propose_on_gpu(arguments.out)
     if ids is None:
         neighbors, distances = exact_neighbors(metric, train, test)
     else:
@@ -74,11 +76,14 @@ def main():
     write_neighbors(arguments.out, neighbors, distances, hosted_neighbors_recall=agreement)
 
 
-def propose_on_gpu(arguments):
-    """Ids of the nearest points and some to spare by a search in float64 on the GPU, or None if it failed."""
+def propose_on_gpu(data):
+    """Ids of the nearest points and some to spare by a search in float64 on the GPU; None without one, or if it failed."""
+    python = os.environ.get("KNNBENCH_GPU_PYTHON", "")
+    if not Path(python).is_file():
+        return None
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "ids.npy")
-        command = [arguments.gpu_python, Path(__file__).with_name("propose_neighbors.py"), "--data", arguments.out]
+        command = [python, Path(__file__).with_name("propose_neighbors.py"), "--data", data]
         done = subprocess.run([*command, "--k", str(K_MAX + SPARE), "--out", out], stderr=subprocess.PIPE, text=True)
         if done.returncode == 0:
             return np.load(out)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from knnbench import gpu, isolation, machine, record
 
+UNKNOWN = "unknown"  # how gpu.describe begins if the driver does not answer
+
 
 def parse_arguments(words):
     parser = argparse.ArgumentParser(description=__doc__)
@@ -97,7 +99,8 @@ def main(words):
             outcome = measure_quietly(arguments, command, threads, facts)
             outcome.found["cell_s"] = round(time.monotonic() - begun, 3)
     status, reason = record.conclude(outcome, arguments.device)
-    if status in ("failed", "crashed", "timeout_fit", "timeout_query") and arguments.device == "gpu" and gpu.is_lost():
+    known = not facts.get("gpu", UNKNOWN).startswith(UNKNOWN)
+    if known and status in ("failed", "crashed", "timeout_fit", "timeout_query") and gpu.describe().startswith(UNKNOWN):
         status, reason = "unavailable", f"the driver lost the GPU: {reason}"
     found = fit_of(built)
     isolation.merge(found, outcome.found)

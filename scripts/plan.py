@@ -36,7 +36,7 @@ def main():
         index = plan.index_bytes(sizes[dataset]) * config["backends"][backend]["saves"]
         total, disk = total + seconds, disk + index
         print(
-            f"{dataset:18} {backend}-{device:{25 - len(backend)}} {len(group):5} {sum(each.measured for each in group):5}"
+            f"{dataset:18} {f'{backend}-{device}':26} {len(group):5} {sum(each.measured for each in group):5}"
             f" {len(group) - len(run):8} {plan.in_words(seconds):>11} {most / 1e9:6.1f} GB {index / 1e9:6.1f} GB"
         )
     new = [name for name in sizes if not Path(f"resources/datasets/{name}.hdf5").exists()]
@@ -46,7 +46,7 @@ def main():
     megabytes = sum(each for url, each in urls.items() if not Path("resources/downloads", Path(url).name).exists())
     disk += megabytes * 1e6
     rest = arguments.environments * plan.ENVIRONMENT_S + plan.CEILINGS_S + plan.FIGURE_S * (len(sizes) + 1)
-    most = max(each.host_bytes for each in expected)
+    most = max((each.host_bytes for each in expected), default=0)
     lines = {
         "cells": (total, f"{len(chosen)} of {len(listed)}; those that are done cost nothing, none is over its limits"),
         "datasets": (making, f"{len(new)} to make, with exact neighbours; {megabytes:,.0f} MB to download, not timed here"),

@@ -14,7 +14,7 @@ import pandas as pd
 
 
 def git(*arguments):
-    """What git says of the code that made the results; None outside a repository."""
+    """What git says of this code; None outside a repository."""
     done = subprocess.run(["git", "-C", Path(__file__).parent, *arguments], capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else None
 
@@ -36,10 +36,11 @@ def main():
         else:
             shutil.copy(path, arguments.out)
     for path in arguments.figures:
-        shutil.copy(path, arguments.out / "figures")
+        if path.suffix == ".png":
+            shutil.copy(path, arguments.out / "figures")
     timings = pd.read_csv(next(path for path in arguments.tables if path.name == "timings.csv"))
     provenance = {
-        "commit": git("rev-parse", "HEAD"),
+        "commit": git("rev-parse", "HEAD"),  # of the code that published; cells may be older
         "changes": git("status", "--short"),
         "published": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "measured": [timings["started"].dropna().min(), timings["started"].dropna().max()],

@@ -36,6 +36,7 @@ GOOD_DATASET = {"metric": "euclidean", "source": "normal", "n": 10, "d": 2}
         ({"timing__budgt_s": 1}, "timing: unknown key 'budgt_s'; did you mean 'budget_s'?"),
         ({"timing__min_repeats": 0}, "timing.min_repeats: 0 is less than the minimum of 1"),
         ({"timing__min_repeats": 2000}, "min_repeats is over max_repeats"),
+        ({"datasets__mirror": "/no/such"}, "datasets.mirror: /no/such is neither a folder nor an address"),
         ({"deployment": "docker"}, "deployment: 'docker' is not one of uv, none"),
         (
             {"datasets__rd_a__metric": "cosine"},
@@ -134,9 +135,9 @@ def test_downloads_are_shared_and_never_confused():
         downloads(config)
 
 
-def test_a_mirror_is_no_dataset():
-    config = resolved(datasets__mirror="/data/ann")
-    assert config["mirror"] == "/data/ann" and "mirror" not in config["datasets"] and resolved()["mirror"] == ""
+def test_a_mirror_is_no_dataset(tmp_path):
+    config = resolved(datasets__mirror=str(tmp_path))
+    assert config["mirror"] == str(tmp_path) and "mirror" not in config["datasets"] and resolved()["mirror"] == ""
 
 
 def test_variants_run_where_they_are_named():

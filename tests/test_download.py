@@ -162,8 +162,10 @@ def test_mirrors(url, path, tmp_path):
     path.unlink()
     (folder / "file.hdf5").write_bytes(CONTENT)
     seen = len(Handler.seen)
-    assert run(url, path, str(folder))["path"] == str(folder / "file.hdf5")
-    assert len(Handler.seen) == seen and not path.exists()
+    assert run(url, path, str(folder))["url"] == str(folder / "file.hdf5")
+    assert len(Handler.seen) == seen and path.resolve() == folder / "file.hdf5"
+    assert run("http://127.0.0.1:9/file.hdf5", path)["status"] == "ok"  # without the mirror, it is still there
+    path.unlink()
     base = url.rsplit("/", 1)[0]
     assert run("http://127.0.0.1:9/ann/file.hdf5", path, f"{base}/")["url"] == url
     assert address("http://host/a/b.hdf5", "http://mirror/x") == "http://mirror/x/b.hdf5"

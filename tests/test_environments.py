@@ -8,7 +8,8 @@ from conftest import ENVIRONMENTS as INSTALLED
 
 from knnbench.environment import is_optional, mismatches, read_pins
 
-ENVIRONMENTS = sorted({env for entry in CONFIG["backends"].values() for env in entry["environments"].values()})
+ENVIRONMENTS = sorted({path.stem for path in (ROOT / "envs").glob("*.yaml")} - {"pipeline"})
+GPU_ENVIRONMENTS = {entry["environments"]["gpu"] for entry in CONFIG["backends"].values() if "gpu" in entry["environments"]}
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
@@ -33,8 +34,18 @@ def test_environment_files(name):
 
 
 def test_one_version_of_what_all_share():
-    for package in ("numpy", "h5py", "torch"):
-        assert len({read_pins(ROOT / f"envs/{name}.yaml")[1].get(package) for name in ENVIRONMENTS} - {None}) == 1
+    pins = [read_pins(ROOT / f"envs/{name}.yaml")[1] for name in ENVIRONMENTS]
+    for package in ("numpy", "h5py"):
+        assert len({each.get(package) for each in pins} - {None}) == 1
+    for cuda12 in (False, True):  # PyTorch has one version with each CUDA
+        torch = [each["torch"] for each in pins if "torch" in each and ("nvidia-cublas-cu12" in each) == cuda12]
+        assert len(torch) >= 2 and len(set(torch)) == 1
+
+
+def test_older_drivers_have_environments():
+    """Of every GPU environment that has newer CUDA than 12."""
+    newer = {name for name in GPU_ENVIRONMENTS if not any("cu12" in each for each in read_pins(ROOT / f"envs/{name}.yaml")[1])}
+    assert newer == {"torch", "keops", "jax-gpu"} and {f"{name}-cuda12" for name in newer} <= set(ENVIRONMENTS)
 
 
 @pytest.mark.parametrize("name", sorted(set(INSTALLED.values())))

@@ -26,7 +26,8 @@ int nvmlDeviceGetUtilizationRates(device it, unsigned *rates) { rates[0] = 40; r
 int nvmlDeviceGetCurrentClocksThrottleReasons(device it, unsigned long long *reasons)
 { *reasons = 0x1 /* idle */ | 0x4 /* SwPowerCap */ | 0x40 /* HwThermalSlowdown */; return 0; }
 int nvmlDeviceGetComputeRunningProcesses_v3(device it, unsigned *count, void *processes)
-{ if (chosen == 5) { *count = 0; return 0; } int enough = *count >= 2; *count = 2; return enough ? 0 : 7 /* insufficient size */; }
+{ if (chosen == 5) { *count = 0; return 0; }
+  int enough = *count >= 2; *count = 2; return enough ? 0 : 7 /* insufficient size */; }
 int nvmlDeviceGetTotalEnergyConsumption(device it, unsigned long long *millijoules) { ENERGY }
 """
 ASK = """

@@ -1,6 +1,8 @@
 """The plan: what was measured is scaled, nothing is over its limits, and a budget is spent in order."""
 
-import json
+import os
+import time
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,7 @@ SMALL = Size("euclidean", 10_000, 10, 1000)
 
 
 def seen(status="ok", metric="euclidean", n=10_000, d=10, q=1000, k=10, query_s=0.1, fit_s=1.0):
-    return Seen("b", "cpu", metric, n, d, q, k, status, 2.0, fit_s, 0.0, query_s, 1.0, 10**9)
+    return Seen("b", "cpu", metric, n, d, q, k, status, 2.0, fit_s, 0.0, query_s, 1.0, True)
 
 
 def seconds(backend, size, like, k=10):
@@ -52,28 +54,36 @@ def test_an_unknown_backend_is_guessed():
 def test_the_nearest_cell_has_the_metric_then_the_work():
     cells = [seen(n=10**6), seen(n=20_000), seen(metric="manhattan")]
     assert nearest(cells, "cpu", SMALL, 10) is cells[1]
-    assert nearest(cells, "cpu", Size("manhattan", 10**6, 10, 1000), 10) is cells[2]
+    assert nearest(cells, "cpu", Size("manhattan", 10**5, 10, 1000), 10) is cells[2]
     assert nearest([], "cpu", SMALL, 10) is None
 
 
 def test_a_budget_buys_the_cells_near_ten_first():
     sizes = (("a", 1, 10), ("a", 10, 30), ("b", 10, 20), ("a", 100, 10))
-    expected = [Expected(Cell(name, "b", "cpu", k), seconds, 0, False) for name, k, seconds in sizes]
+    expected = [Expected(Cell(name, "b", "cpu", k), seconds, seconds, 0, False) for name, k, seconds in sizes]
     order = [Cell("b", "b", "cpu", 10), Cell("a", "b", "cpu", 10), Cell("a", "b", "cpu", 1), Cell("a", "b", "cpu", 100)]
     for hours, many in ((19, 0), (20, 1), (55, 2), (65, 3), (71, 4), (0, 4)):
         assert affordable(expected, hours / 3600) == set(order[:many])
 
 
 def test_progress(tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "CELLS", tmp_path)
-    expected = [Expected(Cell("data", "b", "cpu", k), 10, 0, False) for k in (1, 10)]
-    (tmp_path / "data/b-cpu").mkdir(parents=True)
-    progress = Progress(expected, 1)
+    """The first record starts the clock: what came before it was not cells."""
+    monkeypatch.chdir(tmp_path)
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    expected = [Expected(Cell("data", "b", "cpu", k), 10, 10, 0, False) for k in (1, 10, 50)]
+    paths = [f"results/cells/{each.cell.record(0)}" for each in expected]
+    Path("results/cells/data/b-cpu").mkdir(parents=True)
+    Path(paths[2]).write_text("an old record that will be replaced")
+    os.utime(paths[2], (1, 1))
+    progress = Progress(expected, paths)
     assert progress.line() is None
-    (tmp_path / expected[0].cell.record(0)).write_text(json.dumps({"status": "ok"}))
-    assert progress.line().startswith("Cells: 1 of 2; 1 ok; about ") and progress.line() is None
+    Path(paths[0]).write_text('{"status": "ok"}')
+    assert progress.line() == "Cells: 1 of 3; 1 ok; about 20 s left" and progress.line() is None
+    clock[0] += 30
+    Path(paths[1]).write_text('{"status": "failed"}')
+    assert progress.line() == "Cells: 2 of 3; 1 ok, 1 failed; about 30 s left"
 
 
-@pytest.mark.parametrize(("duration", "words"), [(0, "0 s"), (59.4, "59 s"), (90, "2 min"), (3600, "1 h 00 min"), (5400, "1 h 30 min")])
-def test_durations(duration, words):
-    assert in_words(duration) == words
+def test_durations():
+    assert [in_words(each) for each in (0, 59.4, 90, 3600, 5400)] == ["0 s", "59 s", "2 min", "1 h 00 min", "1 h 30 min"]

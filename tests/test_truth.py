@@ -1,6 +1,7 @@
 """Metrics, exact neighbours and scores, against values that a reader can check by hand."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from knnbench.datasets import check_points, in_blocks, map_array, write_points
 from knnbench.metrics import METRICS
 from knnbench.recall import exact_distances, score
-from knnbench.truth import K_MAX, exact_neighbors, rank
+from knnbench.truth import K_MAX, by_differences, by_products, exact_neighbors, rank
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,26 @@ def test_float32_is_never_believed(metric, d, kind, capsys):
     check_against_a_sorted_matrix(metric, *(check_points(points, METRICS[metric], kind) for points in (train, queries)))
     if certain is not None and (certain or d == 3) and not METRICS[metric].normalised:
         assert ("no certificate" in capsys.readouterr().out) == (not certain)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("kind", ["spread", "heavy tails", "clusters", "far"])
+def test_no_other_point_is_below_the_floor(metric, kind):
+    """The certificate itself: a bound on float32's error that holds, and that is not so low that it never serves."""
+    generator = np.random.default_rng(0)
+    points = [HARD[kind][0](generator.uniform(0.5, 1.5, (rows, 20))) for rows in (3000, 30)]
+    train, queries = (check_points(each, METRICS[metric], kind) for each in points)
+    queries = queries.astype(float)
+    exact = METRICS[metric].keys(queries[:, None], train.astype(float))
+    with ThreadPoolExecutor(2) as pool:
+        passes = [by_differences(METRICS[metric], train, queries, 10, pool, np.float32)]
+        if METRICS[metric].expanded:
+            passes.append(by_products(METRICS[metric], train, queries, 10, pool))
+    for ids, floor in passes:
+        others = exact.copy()
+        np.put_along_axis(others, ids, np.inf, axis=1)
+        assert (floor <= others.min(axis=1)).all()
+        assert kind != "spread" or (floor > 0.999 * others.min(axis=1)).all()
 
 
 @pytest.mark.parametrize("metric", METRICS)

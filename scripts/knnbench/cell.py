@@ -4,6 +4,7 @@ import importlib
 import sys
 import time
 import traceback
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +131,7 @@ def prepare(task, reporter):
     dataset : Dataset
     """
     reporter.enter("import", UNTIMED_LIMIT_S)
+    warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # PyTorch, of points mapped from their file
     check_environment(task)
     start = time.perf_counter_ns()
     try:

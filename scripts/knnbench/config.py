@@ -100,7 +100,9 @@ def resolve(config, schema):
     validator = jsonschema.Draft202012Validator(schema)
     if error := jsonschema.exceptions.best_match(validator.iter_errors(config)):
         raise ConfigError(explain(error))
-    config["mirror"] = config["datasets"].pop("mirror", "")
+    mirror = config["mirror"] = config["datasets"].pop("mirror", "")
+    if mirror and not mirror.startswith(("http://", "https://")) and not Path(mirror).is_dir():
+        raise ConfigError(f"datasets.mirror: {mirror} is neither a folder nor an address that begins with http:// or https://")
     if config["timing"]["min_repeats"] > config["timing"]["max_repeats"]:
         raise ConfigError("timing: min_repeats is over max_repeats; raise max_repeats")
     for name, settings in config["datasets"].items():

@@ -109,15 +109,14 @@ def download(url, path, sha256=None, retries=4, pause_s=2.0):
     path = Path(path)
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    in_vain, had = 0, None
+    in_vain = most = 0
     while True:
         try:
             fetch(url, part)
             break
         except (OSError, http.client.HTTPException) as error:
             have = part.stat().st_size if part.exists() else 0
-            in_vain = in_vain + 1 if had in (None, have) else 1
-            had = have
+            in_vain, most = (1, have) if have > most else (in_vain + 1, most)
             if in_vain > retries:
                 raise DownloadError(
                     f"{url}: {error} after {in_vain} tries; what arrived is kept, the next call continues"

@@ -72,11 +72,6 @@ def pin():
     return choices[0]
 
 
-def is_lost():
-    """Whether the driver no longer knows the GPU, which it did; unknown without nvidia-ml-py, and then False."""
-    return pynvml is not None and ask("DeviceGetName") is None
-
-
 def describe():
     """Name, driver and memory of the GPU in one line."""
     name, memory = ask("DeviceGetName"), ask("DeviceGetMemoryInfo")

@@ -1,7 +1,7 @@
 """What a run will take: expected time, memory, disk and downloads of every cell, from cells that were measured before.
 
-The nearest cell of the same backend is scaled by n·q·d: one of this machine if there is any, else one of `published/`. Nothing
-is expected to take longer than its limit.
+The cell of the same backend that is most like it, of this machine or of `published/`, is scaled by n·q·d. Nothing is expected
+to take longer than its limit.
 """
 
 import collections
@@ -31,6 +31,7 @@ TRUTH_PAIR_S = (8e-10, 1.0e-11, 2.5e-11)
 UNKNOWN_RATE = {"cpu": 2e10, "gpu": 2e12}  # n·q·d per second, of a backend that nobody has measured on such a device
 UNKNOWN_CELL_S = 5.0
 METRIC_WEIGHT = 3.0  # another metric is as far as e³ times the work
+ELSEWHERE_WEIGHT = 1.0  # another machine is as far as e times the work
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Seen:
-    """A cell that was measured, here or elsewhere; seconds and bytes, None where it did not get so far."""
+    """A cell that was measured, here or elsewhere; seconds, None where it did not get so far."""
 
     backend: str
     device: str
@@ -61,7 +62,7 @@ class Seen:
     compile_s: float
     query_s: float | None
     after_s: float
-    max_rss_bytes: int
+    here: bool
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class Expected:
     """What a cell is expected to take."""
 
     cell: Cell
-    seconds: float
+    seconds: float  # of all rounds that are not measured, and of the index
+    each_s: float  # of one round
     host_bytes: float
     measured: bool
 
@@ -100,10 +102,11 @@ def passes_s(query_s, timing):
 
 
 def from_row(row, timing):
-    """A row of timings.csv, residency host, as a cell that was seen; None if it got no job."""
+    """A row of timings.csv, residency host, as a cell that was seen; None if it got no job or no dataset."""
     known = {key: None if pd.isna(value) else value for key, value in row.items()}
-    if known["cell_s"] is None or known["n"] is None:
+    if known["cpu"] is None or known["n"] is None:
         return None
+    cell_s = known["cell_s"] or NO_INDEX_S
     before = (known["import_s"] or 0) + (known["load_s"] or 0)
     inside = known["fit_s"] or 0 if known["index"] == "in the cell" else 0
     query = known["query_median_s"]
@@ -117,20 +120,20 @@ def from_row(row, timing):
         compile_s=known["compile_s"] or 0,
         query_s=query,
         # Starting, scoring, single queries.
-        after_s=max(0.2, known["cell_s"] - before - timed) if query is not None else 0.5,
-        max_rss_bytes=known["max_rss_bytes"] or 0,
+        after_s=max(0.2, cell_s - before - timed) if query is not None else 0.5,
+        here=known["here"],
     )
 
 
 def from_record(record, backend, device):
-    """A record of results/cells as a cell that was seen; None if it got no job or no dataset."""
+    """A record of results/cells as a row of timings.csv, as far as `from_row` looks; None if it read no dataset."""
     if "cell_s" not in record or "dataset" not in record:
         return None
     phases = {name: ns / 1e9 for name, ns in record.get("phases_ns", {}).items()}
     dataset, samples = record["dataset"], record.get("query_ns", {}).get("host", [])
     finished = samples and record["status"] not in NOT_RUN
     fit = sum(phases.get(name, 0) for name in ("transfer", "train", "add")) if "add" in phases else None
-    row = {
+    return {
         "backend": backend,
         "device": device,
         "metric": dataset["metric"],
@@ -139,6 +142,7 @@ def from_record(record, backend, device):
         "d": dataset["d"],
         "queries": dataset["queries"],
         "n_neighbors": record["n_neighbors"],
+        "cpu": record["machine"]["cpu"],
         "cell_s": record["cell_s"],
         "import_s": phases.get("import"),
         "load_s": phases.get("load", 0) + phases.get("load_index", 0),
@@ -147,13 +151,11 @@ def from_record(record, backend, device):
         "compile_s": phases.get("compile"),
         "first_query_s": phases.get("first_query"),
         "query_median_s": statistics.median(samples) / 1e9 if finished else None,
-        "max_rss_bytes": record["max_rss_bytes"],
     }
-    return row
 
 
 def read_seen(cells_folder, published, timing, machine):
-    """All cells that were measured on this machine, or else those of `published`.
+    """All cells that were measured on this machine, and those of `published`.
 
     Parameters
     ----------
@@ -166,19 +168,20 @@ def read_seen(cells_folder, published, timing, machine):
     -------
     seen : dict, backend -> list of Seen
     """
-    seen, elsewhere = {}, {}
-    for path in sorted(cells_folder.glob("*/*/k*.json")):
+    rows = []
+    for path in sorted(cells_folder.glob("*/*/k*.round*.json")):
         record = json.loads(path.read_text())
         backend, device = path.parent.name.rsplit("-", 1)
         here = all(record["machine"].get(key) == machine[key] for key in ("node", "cpu"))
-        if here and (row := from_record(record | {"n_neighbors": int(path.name[1:].split(".")[0])}, backend, device)):
-            seen.setdefault(backend, []).append(from_row(row, timing))
+        row = from_record(record | {"n_neighbors": int(path.name[1:].split(".")[0])}, backend, device) if here else None
+        rows += [row | {"here": True}] if row else []
     for path in sorted(published.glob("*/timings.csv")):
         timings = pd.read_csv(path)
-        for row in timings[timings["residency"] == "host"].to_dict("records"):
-            if found := from_row(row, timing):
-                elsewhere.setdefault(found.backend, []).append(found)
-    return elsewhere | seen
+        rows += timings[timings["residency"] == "host"].assign(here=False).to_dict("records")
+    seen = {}
+    for found in filter(None, (from_row(row, timing) for row in rows)):
+        seen.setdefault(found.backend, []).append(found)
+    return seen
 
 
 def nearest(seen, device, size, k):
@@ -191,6 +194,7 @@ def nearest(seen, device, size, k):
             + abs(math.log(size.d / other.d)) / 2
             + abs(math.log(k / other.k)) / 5
             + METRIC_WEIGHT * (size.metric != other.metric)
+            + ELSEWHERE_WEIGHT * (not other.here)
         )
 
     return min((other for other in seen if other.device == device), key=distance, default=None)
@@ -248,13 +252,14 @@ def expect(config, listed, published, machine):
         backend = config["backends"][cell.backend]
         like = seen.get(cell.backend, [])
         seconds, build, host_bytes = expect_cell(cell, sizes[cell.dataset], backend, like, timing)
-        seconds = (seconds + JOB_S) * (timing["rounds"] - done)
+        each_s = seconds + JOB_S
+        seconds = each_s * (timing["rounds"] - done)
         place = cell.dataset, cell.backend, cell.device
         index = INDEXES / Path(cell.record(0)).parent
         if build and seconds and place not in built and not index.exists():
             built.add(place)
             seconds += build + JOB_S
-        expected.append(Expected(cell, seconds, host_bytes, done == timing["rounds"]))
+        expected.append(Expected(cell, seconds, each_s, host_bytes, done == timing["rounds"]))
     return expected
 
 
@@ -284,27 +289,30 @@ class Progress:
     Parameters
     ----------
     expected : list of Expected
-    rounds : int
+    jobs : list of str, paths of the records that the run is to make
     """
 
-    def __init__(self, expected, rounds):
-        paths = [(CELLS / each.cell.record(number), each.seconds / rounds) for each in expected for number in range(rounds)]
-        self.seconds = dict(paths)
+    def __init__(self, expected, jobs):
+        listed = {str(CELLS / Path(each.cell.record(0)).parent / f"k{each.cell.k}."): each for each in expected}
+        self.seconds = {path: listed[path[: path.rindex("round")]].each_s for path in jobs}
+        self.begun = time.time()
         self.statuses = {}
-        self.line()
-        self.start, self.begun = time.monotonic(), sum(map(self.seconds.get, self.statuses))
+        self.first = None  # when the first record was there: datasets and environments come before it
 
     def line(self):
         """A line about the records that are there; None if there is none since the last one."""
-        new = [path for path in self.seconds if path not in self.statuses and path.exists()]
-        self.statuses |= {path: json.loads(path.read_text())["status"] for path in new}
-        if not new or not hasattr(self, "start"):
+        waiting = [path for path in self.seconds if path not in self.statuses and Path(path).exists()]
+        new = [path for path in waiting if Path(path).stat().st_mtime >= self.begun]  # not one that will be replaced
+        if not new:
             return None
-        done = sum(self.seconds[path] for path in self.statuses) - self.begun
-        left = sum(self.seconds.values()) - self.begun - done
-        pace = (time.monotonic() - self.start) / done if done else 1.0  # of this run, against the plan
+        self.statuses |= {path: json.loads(Path(path).read_text())["status"] for path in new}
+        done = sum(self.seconds[path] for path in self.statuses)
+        self.first = self.first or (time.monotonic(), done)
+        elapsed, planned = time.monotonic() - self.first[0], done - self.first[1]
+        pace = elapsed / planned if planned > 0 else 1.0  # of this run, against the plan
+        left = max(0.0, sum(self.seconds[path] for path in self.seconds if path not in self.statuses) * pace)
         counts = ", ".join(f"{n} {status}" for status, n in collections.Counter(self.statuses.values()).most_common())
-        return f"Cells: {len(self.statuses)} of {len(self.seconds)}; {counts}; about {in_words(left * pace)} left"
+        return f"Cells: {len(self.statuses)} of {len(self.seconds)}; {counts}; about {in_words(left)} left"
 
 
 def dataset_s(size, cpus):

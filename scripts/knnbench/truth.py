@@ -194,7 +194,7 @@ def by_products(metric, train, queries, k, pool):
             right = np.vstack([points.T * weights, weights * norms, weights]).astype(np.float32)
             heaps.run(pool, work, right, first)
     worst = heaps.keys[:, 0].astype(np.float64)
-    wrong = 1.01 * (d + 8) * UNIT * (longest + heaviest * np.sqrt(squares)) ** 2 + (d + 2) * TINY
+    wrong = 1.01 * (d + 8) * UNIT * (longest + heaviest * np.sqrt(squares)) ** 2 + (d + 2) * TINY * max(1, heaviest**2)
     return heaps.ids, (worst - wrong) * metric.finish(1.0, queries[:, 0], 1.0) / metric.finish(1.0, 1.0, 1.0)
 
 

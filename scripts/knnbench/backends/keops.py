@@ -4,7 +4,6 @@ import os
 import shutil
 import sysconfig
 import tempfile
-import warnings
 from pathlib import Path
 
 # Compiled formulas would be found again by later cells: a cache of its own lets every first query show its compile time.
@@ -30,7 +29,6 @@ class Backend(Base):
     def __init__(self, metric, device, threads):
         super().__init__(metric, device, threads)
         torch.set_num_threads(threads)
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # points are mapped from their file
         self.torch_device = torch.device("cuda" if device == "gpu" else "cpu")
         if device == "gpu":
             if not pykeops.config.gpu_available:  # it would compute on the CPU without a word

@@ -4,8 +4,6 @@ Euclidean and hyperbolic keys are expanded into a matrix product; the points are
 and keeps float32 from cancelling when the data lie far from the origin.
 """
 
-import warnings
-
 import torch
 
 from knnbench.backends.base import Backend as Base
@@ -36,7 +34,6 @@ class Backend(Base):
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # points are mapped from their file
         self.torch_device = torch.device("cuda" if device == "gpu" else "cpu")
         if device == "gpu":
             torch.zeros(1, device=self.torch_device)  # creates the CUDA context: part of the import, not of the data's transfer
