@@ -147,8 +147,12 @@ class ProgressLine(logging.Handler):
         self.progress = plan.Progress(expected, [str(job.output[0]) for job in jobs])
 
     def emit(self, record):
-        if getattr(record, "event", None) == LogEvent.PROGRESS and (line := self.progress.line()):
-            logger.info(line)
+        if getattr(record, "event", None) == LogEvent.PROGRESS:
+            try:
+                if line := self.progress.line():
+                    logger.info(line)
+            except Exception:  # as logging wants it
+                self.handleError(record)
 
 
 onstart:
@@ -164,10 +168,11 @@ onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
     jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "measure_cell"]
-    try:
-        logger.addHandler(ProgressLine(jobs))
-    except Exception as error:  # a line less is no reason to stop
-        logger.warning(f"No progress lines: {error!r}")
+    if jobs:
+        try:
+            logger.addHandler(ProgressLine(jobs))
+        except Exception as error:  # a line less is no reason to stop
+            logger.warning(f"No progress lines: {error!r}")
 
 
 if workflow.is_main_process:
