@@ -197,7 +197,11 @@ def nearest(seen, device, size, k):
             + ELSEWHERE_WEIGHT * (not other.here)
         )
 
-    return min((other for other in seen if other.device == device), key=distance, default=None)
+    there = [other for other in seen if other.device == device]
+    same = [other for other in there if other.metric == size.metric]
+    if same and all(other.status == "unsupported" for other in same):
+        return same[0]
+    return min(there, key=distance, default=None)
 
 
 def expect_cell(cell, size, backend, seen, timing):
