@@ -84,6 +84,8 @@ def draw(timings, looks):
 
     for key, rows in curves.items():
         draw_curve(top, rows, looks[key])
+    if not curves:
+        top.text(0.5, 0.5, "no cell was measured", transform=top.transAxes, ha="center")
     first = timings.iloc[0]
     top.set(xscale="log", yscale="log", xlabel="Number of neighbours K", ylabel="Queries per second")
     ks = sorted(timings["n_neighbors"].unique())

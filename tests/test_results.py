@@ -117,7 +117,8 @@ def test_cells_without_a_job_have_rows():
         assert (got["status"], got["cpu"], got["query_median_s"]) == ("skipped", None, None)
         assert got["n"] == dataset.get("n")
     frame = pd.DataFrame([got])
-    assert "there is no such dataset" in draw(frame, styles(BACKENDS)).axes[0].get_title(loc="left")
+    axes = draw(frame, styles(BACKENDS)).axes[0]
+    assert "there is no such dataset" in axes.get_title(loc="left") and axes.texts[0].get_text() == "no cell was measured"
 
 
 def test_every_column_is_documented():
