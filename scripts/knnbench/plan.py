@@ -20,9 +20,10 @@ from knnbench.record import NOT_RUN
 CELLS, INDEXES = Path("results/cells"), Path("results/indexes")
 
 # Measured on two CPU cores; they are small beside the cells. Seconds:
-JOB_S = 0.7  # Snakemake and the supervisor's interpreter, for each job
+JOB_S = 0.2  # Snakemake, for each job
 ENVIRONMENT_S = 12  # making an environment from a warm cache; downloads come on top
 CEILINGS_S = 15
+START_S = 0.3  # of a cell, besides what its size decides: its interpreters, the first single queries
 NO_INDEX_S = 0.2  # a cell whose index could not be built
 FIGURE_S = 4
 DRAWN_PER_S = 3e7  # numbers
@@ -119,8 +120,8 @@ def from_row(row, timing):
         fit_s=known["fit_s"],
         compile_s=known["compile_s"] or 0,
         query_s=query,
-        # Starting, scoring, single queries.
-        after_s=max(0.2, cell_s - before - timed) if query is not None else 0.5,
+        # Starting, single queries, scoring.
+        after_s=max(0.0, cell_s - before - timed) if query is not None else START_S / 2,
         here=known["here"],
     )
 
@@ -221,7 +222,8 @@ def expect_cell(cell, size, backend, seen, timing):
             query = timing["max_query_s"] * ratio * 1.01
         if like.status == "timeout_fit":
             fit = timing["max_fit_s"] * size.n * size.d / (like.n * like.d) * 1.01
-        fixed = like.before_s + like.compile_s + like.after_s
+        scored = size.q * cell.k * size.d / (like.q * like.k * like.d)
+        fixed = like.before_s + like.compile_s + START_S + max(0.0, like.after_s - START_S) * scored
     build = min(fit, timing["max_fit_s"]) + 1 if backend["saves"] else 0.0
     if backend["saves"] and (not finished or fit > timing["max_fit_s"]):
         return NO_INDEX_S, build, host_bytes
