@@ -119,20 +119,21 @@ def not_had():
 
 def try_again():
     """Forget downloads that failed if they may succeed now, so that this run tries them again."""
-    urls = {config["datasets"][name].get("url") for name in config["suites"][SUITE]["datasets"]} - {
-        None
-    }
-    for url in sorted(urls):
-        path = Path(*receipts({"url": url}))
-        receipt = json.loads(path.read_text()) if path.exists() else {"status": "absent"}
-        if receipt["status"] != "unavailable":
-            continue
-        place = address(url, config["mirror"])
-        elsewhere = path.with_suffix("").is_file() or place != receipt["url"]
-        if elsewhere or (receipt["again"] and is_there(place)):
-            path.unlink()
-        else:
-            logger.warning(f"Still not to be had: {receipt['reason']}")
+    missing, forgotten = not_had(), set()
+    for name in config["suites"][SUITE]["datasets"]:
+        for path in map(Path, receipts(config["datasets"][name])):
+            receipt = json.loads(path.read_text()) if path.exists() else {}
+            if receipt.get("status") == "unavailable":
+                place = address(config["datasets"][name]["url"], config["mirror"])
+                elsewhere = path.with_suffix("").is_file() or place != receipt["url"]
+                if elsewhere or (receipt["again"] and is_there(place)):
+                    forgotten.add(path)
+                else:
+                    logger.warning(f"Still not to be had: {receipt['reason']}")
+            if name in missing and (path in forgotten or not receipt):
+                Path(f"resources/datasets/{name}.hdf5").unlink()  # holds nothing but the reason
+    for path in forgotten:
+        path.unlink()
     Path(f"results/{SUITE}/missing.txt").unlink(missing_ok=True)
 
 
