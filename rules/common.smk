@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -118,23 +119,25 @@ def not_had():
 
 
 def try_again():
-    """Forget downloads that failed if they may succeed now, so that this run tries them again."""
-    missing, forgotten = not_had(), set()
+    """Ask again for downloads that failed, if they may succeed now: the jobs that fetch them wait for what is written here."""
+    Path(f"results/{SUITE}/missing.txt").unlink(missing_ok=True)
     for name in config["suites"][SUITE]["datasets"]:
         for path in map(Path, receipts(config["datasets"][name])):
             receipt = json.loads(path.read_text()) if path.exists() else {}
+            asked = path.with_suffix(".asked")
+            if not asked.exists():
+                asked.parent.mkdir(parents=True, exist_ok=True)
+                asked.write_text("first")
+                os.utime(asked, (0, 0))  # no reason to fetch again what is there
             if receipt.get("status") == "unavailable":
                 place = address(config["datasets"][name]["url"], config["mirror"])
                 elsewhere = path.with_suffix("").is_file() or place != receipt["url"]
                 if elsewhere or (receipt["again"] and is_there(place)):
-                    forgotten.add(path)
+                    asked.write_text(
+                        str(time.time())
+                    )  # Snakemake looks at times, and at the content of small files
                 else:
                     logger.warning(f"Still not to be had: {receipt['reason']}")
-            if name in missing and (path in forgotten or not receipt):
-                Path(f"resources/datasets/{name}.hdf5").unlink()  # holds nothing but the reason
-    for path in forgotten:
-        path.unlink()
-    Path(f"results/{SUITE}/missing.txt").unlink(missing_ok=True)
 
 
 class ProgressLine(logging.Handler):

@@ -9,6 +9,7 @@ A file that several datasets share is downloaded once. The digests of downloads 
 
 rule download_dataset:
     input:
+        asked="resources/downloads/{file}.asked",  # written by the workflow itself, again after a failure
         code=code("download_dataset.py", "knnbench/download.py"),
     output:
         "resources/downloads/{file}.json",
