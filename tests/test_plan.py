@@ -32,11 +32,10 @@ def test_the_same_cell_takes_the_same():
 def test_work_is_scaled_up_to_the_limits():
     ten_times = Size("euclidean", 100_000, 10, 1000)
     assert seconds(BRUTE, ten_times, [seen()])[0] == pytest.approx(2 + 10 + 1 + 6 + 1)
-    # a pass of 100 s is ended at 10, a fit of 100 s at 60
-    assert seconds(BRUTE, Size("euclidean", 10**6, 10, 1000), [seen(fit_s=0.1, query_s=0.2)])[0] == pytest.approx(
-        2 + 10 + 10 + 1
-    )
-    assert seconds(BRUTE, Size("euclidean", 10**6, 10, 1000), [seen()])[0] == pytest.approx(2 + 60 + 1)
+    # a pass of 20 s is ended at 10, a fit of 100 s at 60
+    hundred_times = Size("euclidean", 10**6, 10, 1000)
+    assert seconds(BRUTE, hundred_times, [seen(fit_s=0.1, query_s=0.2)])[0] == pytest.approx(2 + 10 + 10 + 1)
+    assert seconds(BRUTE, hundred_times, [seen()])[0] == pytest.approx(2 + 60 + 1)
 
 
 def test_an_index_is_built_once_and_its_failure_ends_all_cells():

@@ -58,9 +58,7 @@ def summarise(timings, comparisons):
     if len(flags):
         lines += ["", "Flagged rows: " + ", ".join(f"{number} {flag}" for flag, number in flags.items())]
     missing = timings[timings["status"].isin(NOT_RUN)]
-    again = (
-        "Did not run (to try a cell again, delete its record in results/cells, its index in results/indexes, and timings.csv):"
-    )
+    again = "Did not run (to try again, delete the record in results/cells, the index in results/indexes, and timings.csv):"
     lines += ["", again if len(missing) else "Every cell ran."]
     for (status, reason), rows in missing.groupby(["status", "reason"], sort=False):
         who = ", ".join(dict.fromkeys(f"{row['backend']}-{row['device']}" for row in rows.to_dict("records")))
