@@ -19,10 +19,13 @@ rule build_index:
     log:
         "logs/build_index/{dataset}/{backend}-{device}.log",
     priority: lambda wildcards: turn(wildcards.dataset, wildcards.backend, wildcards.device)
+    group:
+        "cells-{dataset}-{device}"
     conda:
         lambda wildcards: f"../envs/{cell_environment(wildcards)}.yaml"
     threads: config["timing"]["threads"] or machine.available_cpus()
     resources:
+        **FOR_CELL,
         machine=100,
         gpu=lambda wildcards: int(wildcards.device == "gpu"),
     params:
@@ -32,7 +35,8 @@ rule build_index:
         "{wildcards.dataset}: {wildcards.backend} on {wildcards.device}, build the index"
     shell:
         "exec {params.python} {input.code[0]:q} --data {input.data:q} --device {wildcards.device}"
-        " --spec {input.spec:q} {params.flags:q} --index {output:q} > {log:q} 2>&1"
+        " --spec {input.spec:q} {params.flags:q} --index {output:q}"
+        " --job {resources.runtime} {resources.mem_mb} {resources.most_mb} > {log:q} 2>&1"
 
 
 rule measure_cell:
@@ -47,10 +51,13 @@ rule measure_cell:
     log:
         "logs/measure_cell/{dataset}/{backend}-{device}/k{k}.round{round}.log",
     priority: lambda wildcards: turn(*wildcards) - 1 - int(wildcards.round)
+    group:
+        "cells-{dataset}-{device}"
     conda:
         lambda wildcards: f"../envs/{cell_environment(wildcards)}.yaml"
     threads: config["timing"]["threads"] or machine.available_cpus()
     resources:
+        **FOR_CELL,
         machine=100,
         gpu=lambda wildcards: int(wildcards.device == "gpu"),
     params:
@@ -62,7 +69,8 @@ rule measure_cell:
     shell:
         # exec: the script is Snakemake's child and dies with it, even by kill -9.
         "exec {params.python} {input.code[0]:q} --data {input.data:q} --device {wildcards.device}"
-        " --n-neighbors {wildcards.k} --spec {input.spec:q} {params.flags:q} {params.index:q} --out {output:q} > {log:q} 2>&1"
+        " --n-neighbors {wildcards.k} --spec {input.spec:q} {params.flags:q} {params.index:q} --out {output:q}"
+        " --job {resources.runtime} {resources.mem_mb} {resources.most_mb} > {log:q} 2>&1"
 
 
 rule measure_ceilings:
@@ -84,6 +92,7 @@ rule measure_ceilings:
         lambda wildcards: f"../envs/{CEILINGS[wildcards.device]}.yaml"
     threads: config["timing"]["threads"] or machine.available_cpus()
     resources:
+        **FOR_CEILINGS,
         machine=100,
         gpu=lambda wildcards: int(wildcards.device == "gpu"),
     params:

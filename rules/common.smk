@@ -1,14 +1,17 @@
 """What the other rules share: the checked configuration, the cells of the suite, and input functions."""
 
 import contextlib
+import csv
 import hashlib
 import json
 import logging
+import math
 import os
 import platform
 import re
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import h5py
@@ -22,7 +25,15 @@ SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from knnbench import gpu, machine
-from knnbench.config import ConfigError, cells, downloads, own_files, resolve, used
+from knnbench.config import (
+    ConfigError,
+    cells,
+    check_cluster,
+    downloads,
+    own_files,
+    resolve,
+    used,
+)
 from knnbench.download import address, is_there
 
 try:
@@ -31,6 +42,10 @@ try:
         yaml.safe_load(Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text()),
     )
     DOWNLOADS = downloads(config)
+    # Jobs run on other machines: only then does Snakemake bound them by --jobs.
+    CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not None
+    if CLUSTER:
+        check_cluster(config)
 except ConfigError as error:
     raise WorkflowError(f"Configuration: {error}")
 
@@ -213,6 +228,8 @@ os.environ.update(
     KNNBENCH_CUDA=str(CUDA),
     KNNBENCH_GPU_PYTHON=GPU_PYTHON,
 )
+if workflow.is_main_process:
+    os.environ["KNNBENCH_RUN"] = uuid.uuid4().hex
 
 
 envvars:
@@ -221,6 +238,7 @@ envvars:
     "KNNBENCH_GPU",
     "KNNBENCH_CUDA",
     "KNNBENCH_GPU_PYTHON",
+    "KNNBENCH_RUN",
 
 
 def python(env):
@@ -340,3 +358,76 @@ def cell_flags(wildcards):
     timing = {key: config["timing"][key] for key in QUERY_TIMING}
     retry = ["--retry-noisy"] * config["timing"]["retry_noisy"]
     return [*fit_flags(wildcards), "--timing", json.dumps(timing, sort_keys=True), *retry]
+
+
+LOCAL = not CLUSTER or config["cluster"]["local"]
+MOST_MB = int(config["cluster"]["memory_gb"] * 1e9 / 2**20)
+
+
+def at_most(bytes_expected, attempt):
+    """Memory to ask of a queue, in MiB: what is expected and half as much; all that may be asked for at the second attempt."""
+    if config["cluster"]["exclusive"] or attempt > 1:
+        return MOST_MB
+    return min(MOST_MB, int((1.5 * bytes_expected + 1e9) / 2**20))
+
+
+def cell_memory_mb(wildcards, attempt):
+    from knnbench import plan  # Pandas: only where there is a queue
+
+    size = plan.size_of(wildcards.dataset, config["datasets"][wildcards.dataset])
+    return at_most(plan.host_bytes(size, config["backends"][wildcards.backend]), attempt)
+
+
+def dataset_memory_mb(wildcards, attempt):
+    from knnbench import plan
+
+    size = plan.size_of(wildcards.dataset, config["datasets"][wildcards.dataset])
+    return at_most(2e9 + plan.dataset_bytes(size), attempt)
+
+
+def cell_minutes(wildcards):
+    """Time to ask of a queue: what the limits of a cell allow, so that they end it and not the queue."""
+    from knnbench import plan
+
+    return math.ceil(plan.longest_s(config["timing"]) / 60)
+
+
+def dataset_minutes(wildcards, attempt):
+    from knnbench import plan
+
+    size = plan.size_of(wildcards.dataset, config["datasets"][wildcards.dataset])
+    return attempt * math.ceil(10 + 3 * plan.dataset_s(size, config["timing"]["threads"]) / 60)
+
+
+def queue(minutes, memory_mb, device):
+    """What a job asks of a queue, as resources of its rule; without a queue nothing.
+
+    Parameters
+    ----------
+    minutes, memory_mb : function as Snakemake calls it for a resource
+    device : function, wildcards -> "cpu" or "gpu"
+    """
+    if not CLUSTER:
+        return {"runtime": 0, "mem_mb": 0, "most_mb": 0}
+    site = config["cluster"]
+    return {
+        "runtime": minutes,
+        "mem_mb": memory_mb,
+        "most_mb": MOST_MB,
+        "cpus_per_task": config["timing"]["threads"],
+        "slurm_partition": lambda wildcards: site["partition"].get(device(wildcards)),
+        "slurm_account": site["account"] or None,
+        "slurm_extra": "--exclusive" if site["exclusive"] else None,
+        "gpu_model": lambda wildcards: site["gpu_model"] if device(wildcards) == "gpu" else None,
+    }
+
+
+FOR_CELL = queue(cell_minutes, cell_memory_mb, lambda wildcards: wildcards.device)
+FOR_DATASET = queue(
+    dataset_minutes, dataset_memory_mb, lambda wildcards: "gpu" if GPU_PYTHON else "cpu"
+)
+FOR_CEILINGS = queue(
+    cell_minutes,
+    lambda wildcards, attempt: at_most(4e9, attempt),
+    lambda wildcards: wildcards.device,
+)

@@ -15,7 +15,7 @@ rule download_dataset:
         "resources/downloads/{file}.json",
     log:
         "logs/download_dataset/{file}.log",
-    localrule: True
+    localrule: LOCAL
     conda:
         "../envs/pipeline.yaml"
     resources:
@@ -51,6 +51,7 @@ rule make_dataset:
     conda:
         "../envs/pipeline.yaml"
     resources:
+        **FOR_DATASET,
         machine=1,
         gpu=int(bool(GPU_PYTHON)),
     params:

@@ -15,7 +15,7 @@ rule make_environment:
     log:
         "logs/make_environment/{env}.log",
     priority: 1  # before datasets, whose exact neighbours a GPU finds if its PyTorch is there
-    localrule: True
+    localrule: LOCAL
     conda:
         "../envs/pipeline.yaml"
     resources:

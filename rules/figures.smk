@@ -23,7 +23,10 @@ rule plot_speed:
         ),
     log:
         "logs/plot_speed/{suite}/{dataset}.log",
-    localrule: True
+    wildcard_constraints:
+        suite=f"{re.escape(SUITE)}|merged",
+        dataset="|".join(map(re.escape, {*config["datasets"], *MERGED})),
+    localrule: LOCAL
     conda:
         "../envs/pipeline.yaml"
     resources:
@@ -56,7 +59,7 @@ rule plot_roofline:
         ),
     log:
         "logs/plot_roofline/{suite}.log",
-    localrule: True
+    localrule: LOCAL
     conda:
         "../envs/pipeline.yaml"
     resources:

@@ -27,7 +27,7 @@ rule publish:
         directory("published/{name}"),
     log:
         "logs/publish/{name}.log",
-    localrule: True
+    localrule: LOCAL
     conda:
         "../envs/pipeline.yaml"
     resources:

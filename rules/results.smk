@@ -15,7 +15,7 @@ rule save_config:
         "results/{suite}/config.yaml",
     log:
         "logs/save_config/{suite}.log",
-    localrule: True
+    localrule: LOCAL
     conda:
         "../envs/pipeline.yaml"
     resources:
@@ -32,7 +32,7 @@ rule list_missing:
         "results/{suite}/missing.txt",
     log:
         "logs/list_missing/{suite}.log",
-    localrule: True
+    localrule: LOCAL
     conda:
         "../envs/pipeline.yaml"
     resources:
@@ -75,7 +75,7 @@ rule gather_timings:
         summary="results/{suite}/summary.txt",
     log:
         "logs/gather_timings/{suite}.log",
-    localrule: True
+    localrule: LOCAL
     conda:
         "../envs/pipeline.yaml"
     resources:

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from knnbench.config import cells
-from knnbench.results import COMPARISON, batch_rows, compare, left_out, residencies, row, sample_rows, times
+from knnbench.results import COMPARISON, batch_rows, by_machine, compare, left_out, residencies, row, sample_rows, times
 from knnbench.words import summarise
 
 
@@ -46,13 +46,13 @@ def main():
     ceilings = {path.stem: json.loads(path.read_text()) for path in arguments.ceilings}
     rows, samples, batches, entries = [], [], [], []
     for cell in cells(config):
-        records = read_records(config, cell, arguments.cells)
-        for residency in residencies(cell.device):
-            rows.append(row(config, cell, datasets[cell.dataset], records, residency, ceilings.get(cell.device)))
-            batches += batch_rows(config, cell, records, residency)
-            if rows[-1]["query_median_s"]:
-                entries.append((rows[-1], times(records, residency)))
-        samples += sample_rows(cell, records)
+        for records in by_machine(read_records(config, cell, arguments.cells)):
+            for residency in residencies(cell.device):
+                rows.append(row(config, cell, datasets[cell.dataset], records, residency, ceilings.get(cell.device)))
+                batches += batch_rows(config, cell, records, residency)
+                if rows[-1]["query_median_s"]:
+                    entries.append((rows[-1], times(records, residency)))
+            samples += sample_rows(cell, records)
     comparisons = pd.DataFrame(compare(entries), columns=COMPARISON)
 
     validator = jsonschema.Draft202012Validator(yaml.safe_load(arguments.schema.read_text()))

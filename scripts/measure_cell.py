@@ -6,6 +6,7 @@ The command can be pasted into a terminal from the cell's log.
 
 import argparse
 import json
+import math
 import shlex
 import signal
 import sys
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 
 from knnbench import gpu, isolation, machine, record
+from knnbench.job import Job, begin, earlier, finish
 
 UNKNOWN = "unknown"  # how gpu.describe begins if the driver does not answer
 
@@ -34,13 +36,25 @@ def parse_arguments(words):
     parser.add_argument("--spec", type=Path, required=True, help="envs/NAME.yaml of this environment")
     parser.add_argument("--unpinned", action="store_true", help="accept other versions than the spec's")
     parser.add_argument("--prefix", type=Path, help="where this environment must be; unchecked if absent")
+    parser.add_argument(
+        "--job",
+        type=int,
+        nargs=3,
+        default=(0, 0, 0),
+        metavar=("MINUTES", "MIB", "MOST"),
+        help="asked of a queue; MOST may be",
+    )
     parser.add_argument("--worker", nargs=4, type=int, help=argparse.SUPPRESS)
-    return parser.parse_args(words)
+    arguments = parser.parse_args(words)
+    arguments.job = Job(*arguments.job) if any(arguments.job) else None
+    return arguments
 
 
 def work(arguments, threads):
     """Be the worker."""
     memory = int(arguments.memory_gb * 1e9) or int(0.9 * (machine.available_memory() or 0))
+    if arguments.job:
+        memory = min(memory or sys.maxsize, arguments.job.data_bytes(arguments.data))
     supervisor, *descriptors = arguments.worker
     isolation.confine(supervisor, threads, memory if arguments.device == "cpu" else None)
     reporter = isolation.Reporter(*descriptors)
@@ -78,14 +92,27 @@ def main(words):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     command = [sys.executable, "-X", "faulthandler", *sys.argv]
     print(shlex.join(command), flush=True)
+    out, job = arguments.out or arguments.index / "fit.json", arguments.job
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if job and (left := earlier(out, job)):
+        write(out, left, job)
+        return
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     no_gpu = arguments.device == "gpu" and not gpu.count()
     facts = machine.describe("cpu" if no_gpu else arguments.device)
     built = {}
     if arguments.index and arguments.n_neighbors:
         built = json.loads((arguments.index / "fit.json").read_text())
-    elif arguments.index:
-        arguments.index.mkdir(parents=True, exist_ok=True)
+    known = {
+        "schema_version": record.SCHEMA_VERSION,
+        "started": started,
+        "parameters": arguments.parameters,
+        "threads_asked": threads,
+        "environment": arguments.spec.stem,
+        "machine": facts,
+    }
+    if job:
+        begin(out, job, known | {"max_rss_bytes": 0})
     if no_gpu:
         outcome = isolation.Outcome({"status": "unavailable", "reason": "the driver shows no NVIDIA GPU here"})
     elif built and built["status"] != "ok":  # the fit gets no second try
@@ -93,34 +120,32 @@ def main(words):
     else:
         with isolation.machine_lock():
             begun = time.monotonic()
+            if job and begun > job.deadline:
+                sys.exit(f"others had this machine for all of the job's {job.minutes} minutes")
             if arguments.device == "gpu":
                 visible = gpu.pin()
                 facts |= machine.describe("gpu") | {"gpu_visible": visible}
             outcome = measure_quietly(arguments, command, threads, facts)
             outcome.found["cell_s"] = round(time.monotonic() - begun, 3)
     status, reason = record.conclude(outcome, arguments.device)
-    known = not facts.get("gpu", UNKNOWN).startswith(UNKNOWN)
-    if known and status in ("failed", "crashed", "timeout_fit", "timeout_query") and gpu.describe().startswith(UNKNOWN):
+    had_gpu = not facts.get("gpu", UNKNOWN).startswith(UNKNOWN)
+    if had_gpu and status in ("failed", "crashed", "timeout_fit", "timeout_query") and gpu.describe().startswith(UNKNOWN):
         status, reason = "unavailable", f"the driver lost the GPU: {reason}"
+    print(f"{outcome.output}{status} {reason}", flush=True)
+    if status == "oom_host" and job and not job.final:
+        sys.exit(f"{job.memory_mb} MiB were too few; the next attempt asks for more")
     found = fit_of(built)
     isolation.merge(found, outcome.found)
-    written = (
-        {
-            "schema_version": record.SCHEMA_VERSION,
-            "started": started,
-            "parameters": arguments.parameters,
-            "threads_asked": threads,
-            "environment": arguments.spec.stem,
-            "machine": facts,
-            # The kernel's figure of a whole life starts again when the worker resets its peak.
-            "max_rss_bytes": max(outcome.max_rss_bytes, found.pop("peak_rss_bytes", 0)),
-        }
-        | found
-        | {"status": status, "reason": reason}
-    )
-    out = arguments.out or arguments.index / "fit.json"
+    # The kernel's figure of a whole life starts again when the worker resets its peak.
+    peak = max(outcome.max_rss_bytes, found.pop("peak_rss_bytes", 0))
+    write(out, known | {"max_rss_bytes": peak} | found | {"status": status, "reason": reason}, job)
+
+
+def write(out, written, job):
+    """Write a record; before that, for the case that a queue fails the job after all, its note."""
+    if job:
+        finish(out, job, written)
     record.write_atomically(out, json.dumps(written, indent=1) + "\n")
-    print(f"{outcome.output}{status} {reason}", flush=True)
 
 
 def fit_of(built):
@@ -129,21 +154,23 @@ def fit_of(built):
     found = {
         key: {name: built[key][name] for name in names if name in built[key]} for key, names in fit.items() if key in built
     }
-    renamed = {"index_bytes": "index_bytes", "noise": "fit_noise"}
+    renamed = {"index_bytes": "index_bytes", "noise": "fit_noise", "machine": "fit_machine"}
     return found | {new: built[old] for old, new in renamed.items() if old in built}
 
 
 def measure_quietly(arguments, command, threads, facts):
-    """Run the worker; with --retry-noisy again while others disturb it, and keep the quietest of three attempts."""
+    """Run the worker, again if somebody killed it, with --retry-noisy while others disturb it; keep the quietest attempt."""
     attempts = []
-    for _ in range(3 if arguments.retry_noisy else 1):
+    for number in range(3):
         around = {"load": [machine.load()], "gpu_before": gpu.state() if arguments.device == "gpu" else None}
-        outcome = isolation.supervise([*command, "--worker"], threads, gpu=arguments.device == "gpu")
+        until = arguments.job.deadline if arguments.job else math.inf
+        outcome = isolation.supervise([*command, "--worker"], threads, arguments.device == "gpu", until)
         around["load"].append(machine.load())
         status, _ = record.conclude(outcome, arguments.device)
         noise = outcome.found.get("noise", {})
         attempts.append((record.STATUSES.index(status), noise.get("others_cpus", 0), len(attempts), outcome, around))
-        if not noise.get("noisy"):
+        killed = number == 0 and outcome.signal == "SIGKILL" and not (outcome.timed_out or outcome.oom_killed)
+        if not (killed or (arguments.retry_noisy and noise.get("noisy"))):
             break
     *_, outcome, around = min(attempts)
     facts |= around | {"attempts": len(attempts)}

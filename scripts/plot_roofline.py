@@ -28,6 +28,8 @@ def draw(timings, ceilings, looks):
     figure : matplotlib Figure
     """
     exact = timings[timings["exact"] & timings["device"].isin(ceilings)]
+    cpus = {device: ceiling["machine"]["cpu"] for device, ceiling in ceilings.items()}
+    exact = exact[exact["cpu"].isna() | (exact["cpu"] == exact["device"].map(cpus))]  # those of other machines have no ceiling
     searches = [search for search, _ in exact.groupby(["dataset", "n_neighbors"], sort=False)]
     height = len(ceilings) * (ROW_INCHES * len(searches) + 1.2)
     figure, panels = plt.subplots(len(ceilings), figsize=(7.5, height + 0.3), layout="constrained", squeeze=False, sharex=True)

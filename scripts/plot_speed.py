@@ -8,10 +8,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import yaml
+from matplotlib.transforms import blended_transform_factory
 
-from knnbench.figures import save, stopped, styles
+from knnbench.figures import by_machine, save, stopped, styles
 from knnbench.words import name_of
 
+CELL = ["dataset", "backend", "device", "n_neighbors"]
 KEY = (
     "Solid: exact; dashed: approximate. Thin: CPU; thick: GPU. Hollow: low recall. "
     "Bars: 95% interval of the median. ×: stopped there."
@@ -54,17 +56,18 @@ def remark(rows):
     return "; ".join(notes)
 
 
-def draw(timings, looks):
-    """Draw the figure of one dataset.
+def curves_of(timings, elsewhere):
+    """Split the rows of a machine into curves, the fastest first, and a note on what has none.
 
     Parameters
     ----------
-    timings : DataFrame, the rows of one dataset, residency host
-    looks : dict, from figures.styles
+    timings : DataFrame, rows of one dataset and machine
+    elsewhere : int, number of cells that only other machines have
 
     Returns
     -------
-    figure : matplotlib Figure
+    curves : dict, (backend, device) -> rows
+    note : str, several lines
     """
     curves, missing = {}, {}
     for key, rows in timings.groupby(["backend", "device"], sort=False):
@@ -75,13 +78,41 @@ def draw(timings, looks):
             missing.setdefault(f"{first['status']}: {first['reason']}", []).append(name_of(first))
     curves = dict(sorted(curves.items(), key=lambda item: -item[1]["queries_per_s"].max()))
     notes = [textwrap.fill(f"{reason}: {', '.join(names)}", 130, subsequent_indent="    ") for reason, names in missing.items()]
-    note = "\n".join([KEY, *["Not measured:"] * bool(notes), *notes])
-    row_inches, note_inches = 0.17, 0.135 * (note.count("\n") + 1) + 0.1
-    bottom_inches = row_inches * max(1, len(curves)) + 0.5
-    height = 4.2 + bottom_inches + note_inches
-    figure, (top, bottom) = plt.subplots(2, figsize=(7.5, height), height_ratios=[3.6, bottom_inches], layout="constrained")
-    figure.get_layout_engine().set(rect=(0, note_inches / height, 1, 1 - note_inches / height))
+    notes += [f"{elsewhere} cells were measured on other machines only."] * bool(elsewhere)
+    return curves, "\n".join([KEY, *["Not measured:"] * bool(notes), *notes])
 
+
+def draw(timings, looks):
+    """Draw the figure of one dataset: what was measured on each machine, one below the other.
+
+    Parameters
+    ----------
+    timings : DataFrame, the rows of one dataset, residency host
+    looks : dict, from figures.styles
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    machines, parts, inches = by_machine(timings), [], []
+    for _, rows in machines:
+        elsewhere = len(timings.drop_duplicates(CELL)) - len(rows.drop_duplicates(CELL))
+        curves, note = curves_of(rows, elsewhere)
+        parts.append((curves, note))
+        inches += [3.6, 0.17 * max(1, len(curves)) + 0.5, 0.135 * (note.count("\n") + 1)]
+    figure, panels = plt.subplots(
+        len(inches), figsize=(7.5, sum(inches) + 0.7 * len(parts)), height_ratios=inches, layout="constrained", squeeze=False
+    )
+    for (words, rows), (curves, note), axes in zip(machines, parts, panels.reshape(-1, 3), strict=True):
+        draw_machine(words, rows, curves, note, looks, axes)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout moves a little with every drawing: all files get the first
+    return figure
+
+
+def draw_machine(words, timings, curves, note, looks, axes):
+    """Draw one machine's curves, their fit times, and the note, in three axes."""
+    top, bottom, below = axes
     for key, rows in curves.items():
         draw_curve(top, rows, looks[key])
     if not curves:
@@ -94,13 +125,7 @@ def draw(timings, looks):
     title, size = mathematical(first["title"]), "there is no such dataset here"
     if pd.notna(first["n"]):
         size = f"{first['queries']:,.0f} queries, {first['n']:,.0f} points, d = {first['d']:,.0f}"
-    ran = timings.dropna(subset=["cpu"]).iloc[:1]
-    machine = "".join(f"{cpu}, {cpus:.0f} CPUs" for cpu, cpus in zip(ran["cpu"], ran["cpus"], strict=True))
-    top.set_title(
-        f"{title}: {size}, {first['metric']}\n{machine}" + "".join(f"; {gpu}" for gpu in timings["gpu"].dropna().unique()),
-        loc="left",
-        fontsize=9,
-    )
+    top.set_title(f"{title}: {size}, {first['metric']}\n{words}", loc="left", fontsize=9)
 
     bottom.set(xscale="log", xlabel="Fit: seconds before the first query", ylim=(len(curves) - 0.4, -0.6))
     fits = {key: max(rows["fit_s"].median(), 1e-6) for key, rows in curves.items()}
@@ -119,10 +144,9 @@ def draw(timings, looks):
     bottom.set_yticks(range(len(curves)), labels=[name_of(rows.iloc[0]) for rows in curves.values()])
     bottom.grid(axis="y", visible=False)
     bottom.tick_params(axis="y", length=0)
-    figure.text(0.01, 0.01, note, fontsize=6.5, va="bottom")
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # the layout moves a little with every drawing: all files get the first
-    return figure
+    below.set_axis_off()
+    place = blended_transform_factory(below.figure.transFigure, below.transAxes)
+    below.text(0.01, 1, note, fontsize=6.5, va="top", transform=place, in_layout=False)
 
 
 def main():

@@ -1,6 +1,7 @@
 """Backends that misbehave, for test_cells.py, which copies this file to where backends live."""
 
 import ctypes
+import mmap
 import os
 import signal
 import time
@@ -46,6 +47,13 @@ class Backend(Base):
                 np.ones(2**25)
             case "memory":
                 self.hoard = [np.empty(2**27) for _ in range(64)]
+            case "shared memory":  # no limit of a process counts it, but a queue's does
+                self.hoard = mmap.mmap(-1, 2**32)
+                for start in range(0, 2**32, 2**20):
+                    self.hoard[start : start + 2**20] = b"x" * 2**20
+                    time.sleep(0.001)
+            case "slow":
+                time.sleep(15)
             case "torch memory":
                 raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 40 GB")
             case "aborting allocator":

@@ -112,6 +112,8 @@ def resolve(config, schema):
         for device, env in backend["environments"].items():
             require_file(f"backends.{name}.environments.{device}", env, CODE.parents[1] / "envs", ".yaml")
     require_known("suite", [config["suite"]], config["suites"])
+    if "merged" in config["suites"]:
+        raise ConfigError("suites.merged: results/merged is where `snakemake merge` writes; give the suite another name")
     for name, suite in config["suites"].items():
         suite.setdefault("backends", [each for each, backend in config["backends"].items() if not backend["named"]])
         require_known(f"suites.{name}.datasets", suite["datasets"], config["datasets"])
@@ -124,6 +126,25 @@ def resolve(config, schema):
             raise ConfigError(
                 f"suites.{config['suite']}.n_neighbors: K = {largest} exceeds the {n} points of dataset {name!r}; "
                 "lower K or leave the dataset out"
+            )
+
+
+def check_cluster(config):
+    """Check that nothing which the nodes of a cluster decide is left to the machine that submits the jobs.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for place, value, unknown in (
+        ("gpu", config["gpu"], "auto"),
+        ("cuda", config["cuda"] if config["gpu"] else None, "auto"),
+        ("timing.threads", config["timing"]["threads"], 0),
+    ):
+        if value == unknown:
+            raise ConfigError(
+                f"{place}: {unknown} would be decided by this machine, and jobs run on others; "
+                "say what the nodes have, in profiles/slurm/site.yaml or another --configfile"
             )
 
 

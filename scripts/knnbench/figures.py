@@ -5,6 +5,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import pandas as pd
 
 from knnbench.record import NOT_RUN
 
@@ -57,6 +58,26 @@ def styles(backends):
                     "markersize": 7 if gpu else 5,
                 }
     return looks
+
+
+def by_machine(timings):
+    """Split rows of timings.csv by the machine that they are of; no figure mixes two.
+
+    Returns
+    -------
+    blocks : list of (str, DataFrame)
+        The machine in words, and its rows with those that got no job anywhere: one block for every model of CPUs and, where
+        one has several models of GPU, for each of these with the CPUs' rows again.
+    """
+    nowhere, ran = timings[timings["cpu"].isna()], timings.dropna(subset=["cpu"])
+    models = ran["gpu"].astype(object).str.split(",").str[0]
+    blocks = []
+    for (cpu, cpus), host in ran.groupby(["cpu", "cpus"], sort=False):
+        gpus = models[host.index]
+        for model in [None] if gpus.isna().all() else gpus.dropna().unique():
+            words = f"{cpu}, {cpus:.0f} CPUs" + (f"; {model}" if model else "")
+            blocks.append((words, pd.concat([host[gpus.isna() | (gpus == model)], nowhere]).sort_index()))
+    return blocks or [("", timings)]
 
 
 def stopped(rows):

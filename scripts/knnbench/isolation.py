@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import fcntl
 import json
+import math
 import mmap
 import os
 import resource
@@ -63,7 +64,8 @@ class Outcome:
     found : dict, all events merged: dictionaries merge, lists grow, other values replace
     signal : str or None, name of the signal that ended the worker, such as "SIGSEGV"
     exit_code : int or None
-    timed_out, oom_killed : bool, the supervisor ended it at its deadline; the kernel did for lack of memory
+    timed_out, job_over, oom_killed : bool, the supervisor ended it at its deadline, which was the end of the job's time; the
+        kernel did for lack of memory
     max_rss_bytes : int, largest resident memory of the worker, or of a compiler that it ran, over its whole life
     output : str, what it printed
     """
@@ -72,6 +74,7 @@ class Outcome:
     signal: str | None = None
     exit_code: int | None = None
     timed_out: bool = False
+    job_over: bool = False
     oom_killed: bool = False
     max_rss_bytes: int = 0
     output: str = ""
@@ -111,6 +114,7 @@ def confine(supervisor, threads, data_bytes):
     more address space than they use. The kernel's OOM killer takes the worker first.
     """
     die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a queue sends it to all of a job: the supervisor decides
     if os.getppid() != supervisor:  # it died before we asked
         leave()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
@@ -121,7 +125,7 @@ def confine(supervisor, threads, data_bytes):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def supervise(command, threads, gpu):
+def supervise(command, threads, gpu, until=math.inf):
     """Run a worker to its end or its deadline.
 
     Parameters
@@ -130,6 +134,7 @@ def supervise(command, threads, gpu):
         Our process id and the descriptors that `Reporter` takes are appended.
     threads : int, for the thread pools of every library
     gpu : bool, whether the worker may see GPUs
+    until : float, by time.monotonic, when it ends in any case: the job of a queue is over then
 
     Returns
     -------
@@ -161,11 +166,12 @@ def supervise(command, threads, gpu):
         try:
             ready = {}
             while pidfd not in ready and not outcome.timed_out:
-                left = struct.unpack("d", limit[:])[0] - time.monotonic()
+                left = min(struct.unpack("d", limit[:])[0], until) - time.monotonic()
                 ready = dict(waiting.poll(max(0, left) * 1000))
                 if bell in ready:
                     os.eventfd_read(bell)
                 outcome.timed_out = left <= 0 and not ready
+            outcome.job_over = outcome.timed_out and time.monotonic() >= until
         finally:
             # Its children too; a session of its own keeps it out of reach of the terminal's Ctrl-C.
             with contextlib.suppress(ProcessLookupError):

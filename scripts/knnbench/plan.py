@@ -205,11 +205,22 @@ def nearest(seen, device, size, k):
     return min(there, key=distance, default=None)
 
 
-def expect_cell(cell, size, backend, seen, timing):
-    """Seconds and host memory of one round of a cell, and seconds of building its index, if it is saved."""
-    work = size.n * size.q * size.d
+def host_bytes(size, backend):
+    """Memory of a cell on its host: libraries, the points and copies of them, and for some backends the whole matrix."""
     matrix = 16 * size.n * size.q if backend["parameters"].get("batch") == "all" else 0
-    host_bytes = 5e8 + 12 * size.n * size.d + matrix
+    return 5e8 + 12 * size.n * size.d + matrix
+
+
+def longest_s(timing):
+    """Seconds that a cell can take before each of its limits has ended it, with minutes for imports, loading and scoring."""
+    passes = 3 + 2 * timing["min_repeats"] * (2 + len(timing["batch_sizes"]))
+    attempts = 3 if timing["retry_noisy"] else 1
+    return 300 + attempts * (2 * timing["max_fit_s"] + passes * timing["max_query_s"])
+
+
+def expect_cell(cell, size, backend, seen, timing):
+    """Seconds of one round of a cell, and of building its index, if it is saved."""
+    work = size.n * size.q * size.d
     like = nearest(seen, cell.device, size, cell.k)
     if like is None:
         query, fit, fixed, finished = work / UNKNOWN_RATE[cell.device], 0.0, UNKNOWN_CELL_S, True
@@ -226,13 +237,13 @@ def expect_cell(cell, size, backend, seen, timing):
         fixed = like.before_s + like.compile_s + START_S + max(0.0, like.after_s - START_S) * scored
     build = min(fit, timing["max_fit_s"]) + 1 if backend["saves"] else 0.0
     if backend["saves"] and (not finished or fit > timing["max_fit_s"]):
-        return NO_INDEX_S, build, host_bytes
+        return NO_INDEX_S, build
     seconds = fixed + (0 if backend["saves"] else min(fit, timing["max_fit_s"]))
     if not finished or fit > timing["max_fit_s"]:
-        return seconds, build, host_bytes
+        return seconds, build
     if query > timing["max_query_s"]:
-        return seconds + timing["max_query_s"], build, host_bytes
-    return seconds + query + passes_s(query, timing), build, host_bytes
+        return seconds + timing["max_query_s"], build
+    return seconds + query + passes_s(query, timing), build
 
 
 def expect(config, listed, published, machine):
@@ -257,7 +268,7 @@ def expect(config, listed, published, machine):
         done = sum((CELLS / cell.record(number)).exists() for number in range(timing["rounds"]))
         backend = config["backends"][cell.backend]
         like = seen.get(cell.backend, [])
-        seconds, build, host_bytes = expect_cell(cell, sizes[cell.dataset], backend, like, timing)
+        seconds, build = expect_cell(cell, sizes[cell.dataset], backend, like, timing)
         each_s = seconds + JOB_S
         seconds = each_s * (timing["rounds"] - done)
         place = cell.dataset, cell.backend, cell.device
@@ -265,7 +276,8 @@ def expect(config, listed, published, machine):
         if build and seconds and place not in built and not index.exists():
             built.add(place)
             seconds += build + JOB_S
-        expected.append(Expected(cell, seconds, each_s, host_bytes, done == timing["rounds"]))
+        memory = host_bytes(sizes[cell.dataset], backend)
+        expected.append(Expected(cell, seconds, each_s, memory, done == timing["rounds"]))
     return expected
 
 

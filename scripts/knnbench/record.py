@@ -82,7 +82,8 @@ def how_it_ended(outcome, device):
     if "status" in found:
         return found["status"], found.get("reason", "")
     if outcome.timed_out:
-        return TIMEOUTS.get(stage, "failed"), f"{stage} was ended at its time limit"
+        limit = "the time limit of its job" if outcome.job_over else "its time limit"
+        return TIMEOUTS.get(stage, "failed"), f"{stage} was ended at {limit}"
     if outcome.oom_killed:
         return "oom_host", f"killed by the kernel for lack of memory during {stage}"
     if outcome.signal == "SIGABRT" and (status := out_of_memory(outcome.output[-2000:], device)):

@@ -13,12 +13,37 @@ from knnbench.words import ONE_ROUND, SAME
 PHASES = ("import", "load", "transfer", "train", "add", "compile", "first_query")
 FIT = ("transfer", "train", "add")
 MEMORY = ("loaded", "fit", "query")
-COMPARISON = ("dataset", "n_neighbors", "residency", "faster", "slower", "ratio", "ratio_low", "ratio_high", "verdict")
+SEARCH = ("dataset", "n_neighbors", "residency", "machine")
+COMPARISON = (*SEARCH, "faster", "slower", "ratio", "ratio_low", "ratio_high", "verdict")
 
 
 def residencies(device):
     """Where queries and results live when the clock runs: rows of a cell."""
     return ("host", "device") if device == "gpu" else ("host",)
+
+
+def machine_of(facts):
+    """What decides the speed of a machine, of the facts in a record: its CPUs in words, and the model of its GPU or None."""
+    cpus = f"{facts['cpu']}, {facts['cpus']} CPUs" if facts["cpu"] else ""
+    return cpus, (facts.get("gpu") or "").split(",")[0] or None
+
+
+def machine_words(facts):
+    """What `machine_of` says, in words; empty for what ran nowhere."""
+    return "; ".join(filter(None, machine_of(facts)))
+
+
+def by_machine(records):
+    """Split the rounds of a cell by the machines that they ran on: rounds of different machines are no samples of one time.
+
+    Returns
+    -------
+    groups : list of list of dict
+    """
+    groups = {}
+    for record in records:
+        groups.setdefault(machine_of(record["machine"]), []).append(record)
+    return list(groups.values())
 
 
 def median_of_known(values):
@@ -64,6 +89,9 @@ def flags_of(records, rounds, fraction):
     busy = any((state.get("busy_percent") or 0) > 5 and state.get("processes") for state in before)
     found = {
         "noisy": busy or any(noise.get("noisy") for noise in noises),
+        "fit_elsewhere": any(
+            machine_of(record.get("fit_machine", record["machine"])) != machine_of(record["machine"]) for record in records
+        ),
         "noisy_fit": any(record.get("fit_noise", {}).get("noisy") for record in records),
         "throttled": bool(slowed),
         "drift": any(drifts(samples) for samples in rounds),
@@ -111,7 +139,7 @@ def row(config, cell, dataset, records, residency, ceiling):
     config : dict, the saved configuration
     cell : config.Cell
     dataset : dict, attributes of the dataset file; without n, q and dimension if there is no such dataset
-    records : list of dict, one per round
+    records : list of dict, one per round, of one machine
     residency : {"host", "device"}
     ceiling : dict, what this machine's device reaches at most, from measure_ceilings.py, or None
 
@@ -132,7 +160,7 @@ def row(config, cell, dataset, records, residency, ceiling):
         else:
             median, (low, high) = statistics.median(samples), median_interval(samples)
     operations, moved = least_work(n, q, d, cell.k) if backend["exact"] and n else (None, None)
-    here = ceiling and all(ceiling["machine"][name] == worst["machine"][name] for name in ("node", "cpu"))
+    here = ceiling and machine_of(ceiling["machine"]) == machine_of(worst["machine"])
     if median and backend["exact"] and not backend["prunes"] and here and ceiling["status"] == "ok":
         fraction = least_time(operations, moved, ceiling) / median
 
@@ -227,6 +255,7 @@ def batch_rows(config, cell, records, residency):
             "device": cell.device,
             "residency": residency,
             "n_neighbors": cell.k,
+            "machine": machine_words(records[0]["machine"]),
             "batch_size": size,
             **(found := batch_quantiles(records, residency, size)),
             "queries_per_s": size / found["p50_s"] if found["calls"] else None,
@@ -236,7 +265,7 @@ def batch_rows(config, cell, records, residency):
 
 
 def compare(entries):
-    """Compare all pairs of cells that search the same.
+    """Compare all pairs of cells that search the same on the same machine.
 
     Parameters
     ----------
@@ -250,19 +279,23 @@ def compare(entries):
     """
     groups = {}
     for entry in entries:
-        groups.setdefault(tuple(entry[0][name] for name in ("dataset", "n_neighbors", "residency")), []).append(entry)
+        search = *(entry[0][name] for name in SEARCH[:-1]), machine_of(entry[0])[0]
+        groups.setdefault(search, []).append(entry)
     comparisons = []
-    for (dataset, k, residency), group in groups.items():
+    for search, group in groups.items():
         group = sorted(group, key=lambda entry: entry[0]["query_median_s"])
         estimates = [estimate(rounds) if len(rounds) > 1 else None for _, rounds in group]
         for (fast, at_first), (slow, at_second) in itertools.combinations(zip(group, estimates, strict=True), 2):
+            models = {machine_of(each)[1] for each, _ in (fast, slow)} - {None}
+            if len(models) > 1:  # of one CPU with two GPUs
+                continue
             found, low, high = slow[0]["query_median_s"] / fast[0]["query_median_s"], None, None
             verdict = ONE_ROUND
             if at_first and at_second:
                 found, low, high = ratio(at_second, at_first)
                 verdict = SAME if low <= 1 else "faster"
             names = [f"{each['backend']}-{each['device']}" for each, _ in (fast, slow)]
-            comparisons.append((dataset, k, residency, *names, found, low, high, verdict))
+            comparisons.append((*search, *names, found, low, high, verdict))
     return comparisons
 
 
@@ -283,6 +316,7 @@ def sample_rows(cell, records):
                 "device": cell.device,
                 "residency": residency,
                 "n_neighbors": cell.k,
+                "machine": machine_words(record["machine"]),
                 "round": number,
                 "batch": batch,
                 "repeat": repeat,

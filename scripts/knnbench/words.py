@@ -1,5 +1,7 @@
 """What came out, in words. Standard library only, but for the tables that it is given."""
 
+import itertools
+
 from knnbench.record import NOT_RUN
 
 SAME = "not distinguishable"
@@ -33,22 +35,27 @@ def summarise(timings, comparisons):
         & (timings["status"] == "ok")
         & (timings["residency"] == "host")  # what every backend has
     ]
-    for dataset in timings["dataset"].unique():
-        ranked = exact[exact["dataset"] == dataset].sort_values("query_median_s").to_dict("records")
+    machines = timings[["cpu", "cpus"]].dropna().drop_duplicates()
+    for dataset, (cpu, cpus) in itertools.product(timings["dataset"].unique(), machines.itertuples(index=False, name=None)):
+        here = exact[(exact["dataset"] == dataset) & (exact["cpu"] == cpu) & (exact["cpus"] == cpus)]
+        ranked = here.sort_values("query_median_s").to_dict("records")
+        machine = f"{cpu}, {cpus:.0f} CPUs"
+        note = f"; {machine}" * (len(machines) > 1)
         if not ranked:
-            lines.append(f"  {dataset:20} none was measured")
+            lines.append(f"  {dataset:20} none was measured{note}")
             continue
         best = ranked[0]
         same = comparisons[
             (comparisons["dataset"] == dataset)
             & (comparisons["n_neighbors"] == k)
             & (comparisons["residency"] == "host")
+            & (comparisons["machine"] == machine)
             & (comparisons["faster"] == f"{best['backend']}-{best['device']}")
             & (comparisons["verdict"] == SAME)
         ]["slower"].tolist()
         tied = [name_of(row) for row in ranked[1:] if f"{row['backend']}-{row['device']}" in same]
         also = f"; not distinguishable from it: {', '.join(tied)}" if tied else ""
-        lines.append(f"  {dataset:20} {best['queries_per_s']:12,.0f}  {name_of(best)}{also}")
+        lines.append(f"  {dataset:20} {best['queries_per_s']:12,.0f}  {name_of(best)}{also}{note}")
     if timings["rounds"].max() == 1:
         lines += ["One round per cell: whether the next one differs was not tested (timing.rounds: 3 does)."]
     elif len(comparisons):

@@ -1,0 +1,85 @@
+"""Merge results of several machines: snakemake merge --config sources='[results/quick, /elsewhere/results/quick]'
+
+Needs  the tables of the sources, as a run or published/ has them
+Makes  results/merged/: the same tables with the column origin, and for every dataset a figure with a part for each machine
+"""
+
+try:
+    # Their datasets, for the figures.
+    MERGED = {
+        row["dataset"]: None
+        for source in config["sources"]
+        for row in csv.DictReader(Path(source, "timings.csv").open())
+    }
+except (OSError, KeyError) as error:
+    raise WorkflowError(
+        f"sources: {error}; a source is a folder with timings.csv: results/SUITE of a run, or one of published/"
+    )
+
+
+def sources(name):
+    """Input function of a table of all sources."""
+
+    def find(wildcards):
+        if not config["sources"]:
+            raise WorkflowError("Say what to merge: --config sources='[results/quick, DIR]'")
+        return [
+            next(Path(source).glob(f"{name}*"), Path(source, name)) for source in config["sources"]
+        ]
+
+    return find
+
+
+rule merge_tables:
+    input:
+        sources("timings.csv"),
+        sources("samples.csv"),
+        sources("batches.csv"),
+        sources("config.yaml"),
+        code=code(
+            "merge.py",
+            "knnbench/results.py",
+            "knnbench/intervals.py",
+            "knnbench/record.py",
+            "knnbench/words.py",
+        ),
+    output:
+        expand(
+            "results/merged/{name}",
+            name=(
+                "config.yaml",
+                "timings.csv",
+                "samples.csv",
+                "batches.csv",
+                "comparisons.csv",
+                "summary.txt",
+            ),
+        ),
+    log:
+        "logs/merge_tables.log",
+    localrule: LOCAL
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+        sources=config["sources"],
+        figures=json.dumps(config["figures"]),
+        folder=subpath(output[0], parent=True),
+    message:
+        "Merge {params.sources}"
+    shell:
+        "{params.python} {input.code[0]:q} --sources {params.sources:q} --figures {params.figures:q}"
+        " --out {params.folder:q} > {log:q} 2>&1"
+
+
+rule merge:
+    input:
+        "results/merged/timings.csv",
+        expand(
+            "results/merged/figures/{dataset}.{suffix}",
+            dataset=MERGED,
+            suffix=config["figures"]["formats"],
+        ),
+    localrule: True

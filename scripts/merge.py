@@ -1,0 +1,108 @@
+"""Merge results of several machines, folders with timings.csv and samples.csv, into one set of tables with their origins."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from knnbench.record import SCHEMA_VERSION
+from knnbench.results import COMPARISON, compare, machine_words
+from knnbench.words import summarise
+
+CELL = ["dataset", "backend", "device", "n_neighbors", "residency", "machine"]
+
+
+def read(source, name):
+    """A table of a source, with the source in the column origin."""
+    path = next((path for path in (source / f"{name}.csv", source / f"{name}.csv.gz") if path.exists()), None)
+    if path is None:
+        raise SystemExit(f"{source}: there is no {name}.csv; a source is results/SUITE of a run, or a folder of published/")
+    table = pd.read_csv(path, dtype=object)
+    return table.where(table.notna(), None).assign(origin=str(source))
+
+
+def refuse_differences(timings):
+    """End if what has one name is not one thing in all sources."""
+    for column, group, hint in (
+        ("schema_version", None, f"gather the older ones again with the code of version {SCHEMA_VERSION}"),
+        ("dataset_sha256", "dataset", "other points were searched, which is no comparison"),
+        ("parameters", "backend", "give one of them another name"),
+    ):
+        for name, rows in timings.dropna(subset=[column]).groupby(group or (lambda row: "every row")):
+            if rows[column].nunique() > 1:
+                each = "; ".join(f"{value} in {origin}" for value, origin in rows.groupby(column)["origin"].first().items())
+                raise SystemExit(f"{name}: {column} is {each}; {hint}")
+
+
+def choose(timings):
+    """One row for every cell, residency and machine.
+
+    Rows that are the same in two sources are kept once, and those that got no job only if no source has one. It ends if two
+    sources measured a cell on one kind of machine and disagree.
+    """
+    ran = timings["machine"] != ""
+    elsewhere = timings[CELL[:-1]].apply(tuple, axis=1).isin(timings[ran][CELL[:-1]].apply(tuple, axis=1))
+    measured = [name for name in timings.columns if name not in ("origin", "suite")]
+    chosen = timings[ran | ~elsewhere].drop_duplicates(measured)
+    twice = chosen[chosen.duplicated(CELL, keep=False) & (chosen["machine"] != "")]
+    for (dataset, backend, device, k, _, machine), rows in twice.groupby(CELL, sort=False):
+        first, second = rows["origin"].iloc[:2]
+        differ = ", ".join(name for name in measured if rows[name].astype(str).nunique() > 1)
+        raise SystemExit(
+            f"{first} and {second} both have {dataset}: {backend} on {device}, K = {k}, on {machine}, and differ in {differ}; "
+            "leave one of them out, or measure it in one run with several timing.rounds"
+        )
+    return chosen.drop_duplicates(CELL)
+
+
+def entries(timings, samples):
+    """Rows that have a time, with the samples of their rounds, as results.compare wants them."""
+    passes = dict(iter(samples[samples["batch"].isna()].groupby([*CELL, "origin"])))
+    for row in timings.dropna(subset=["query_median_s"]).to_dict("records"):
+        rounds = passes[tuple(row[name] for name in (*CELL, "origin"))].groupby("round")["seconds"]
+        yield row | {"query_median_s": float(row["query_median_s"])}, [list(map(float, each)) for _, each in rounds]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sources", type=Path, nargs="+", required=True)
+    parser.add_argument("--figures", type=json.loads, required=True, help="section of the configuration, JSON")
+    parser.add_argument("--out", type=Path, required=True, help="folder")
+    arguments = parser.parse_args()
+
+    sources, out = arguments.sources, arguments.out
+    tables = {name: pd.concat([read(source, name) for source in sources]) for name in ("timings", "samples", "batches")}
+    timings = tables["timings"]
+    refuse_differences(timings)
+    timings["machine"] = [machine_words(row) for row in timings.to_dict("records")]
+    place = [*CELL[:-1], "origin"]
+    machines = timings.drop_duplicates(place).set_index(place)["machine"]
+    for name in ("samples", "batches"):
+        if "machine" not in tables[name]:
+            tables[name]["machine"] = None
+        missing = pd.MultiIndex.from_frame(tables[name][place]).map(machines)  # of results older than that column: one machine
+        tables[name]["machine"] = tables[name]["machine"].fillna(pd.Series(missing, index=tables[name].index))
+    chosen = choose(timings.reset_index(drop=True))
+    kept = pd.MultiIndex.from_frame(chosen[[*CELL, "origin"]])
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("samples", "batches"):
+        here = pd.MultiIndex.from_frame(tables[name][[*CELL, "origin"]]).isin(kept)
+        tables[name] = tables[name][here]
+        tables[name].to_csv(out / f"{name}.csv", index=False)
+    chosen.assign(suite="merged").to_csv(out / "timings.csv", index=False)
+    comparisons = pd.DataFrame(compare(list(entries(chosen, tables["samples"]))), columns=COMPARISON)
+    comparisons.to_csv(out / "comparisons.csv", index=False)
+    config = {"suite": "merged", "figures": arguments.figures, "backends": {}, "datasets": {}}
+    for source in sources:
+        saved = yaml.safe_load((source / "config.yaml").read_text())
+        for part in ("backends", "datasets"):
+            config[part] = saved[part] | config[part]
+    (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    origins = "".join(f"{len(rows)} rows from {origin}\n" for origin, rows in chosen.groupby("origin", sort=False))
+    (out / "summary.txt").write_text(summarise(pd.read_csv(out / "timings.csv"), comparisons) + "\n" + origins)
+
+
+if __name__ == "__main__":
+    main()
