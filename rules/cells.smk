@@ -10,7 +10,7 @@ Makes  results/indexes/{dataset}/{backend}-{device}/, built once for all K, of b
 
 rule build_index:
     input:
-        data="resources/datasets/{dataset}.hdf5",
+        data=f"{RESOURCES}/datasets/{{dataset}}.hdf5",
         environment=lambda wildcards: environment(cell_environment(wildcards)),
         spec=lambda wildcards: ROOT / f"envs/{cell_environment(wildcards)}.yaml",
         code=cell_code,
@@ -41,7 +41,7 @@ rule build_index:
 
 rule measure_cell:
     input:
-        data="resources/datasets/{dataset}.hdf5",
+        data=f"{RESOURCES}/datasets/{{dataset}}.hdf5",
         index=index,
         environment=lambda wildcards: environment(cell_environment(wildcards)),
         spec=lambda wildcards: ROOT / f"envs/{cell_environment(wildcards)}.yaml",

@@ -50,6 +50,9 @@ except ConfigError as error:
     raise WorkflowError(f"Configuration: {error}")
 
 SUITE = config["suite"]
+RESOURCES = config["resources_dir"]
+# Others keep it: what is there is taken as it is, and nothing is made.
+KEPT_BY_OTHERS = Path(RESOURCES).exists() and not os.access(RESOURCES, os.W_OK)
 if workflow.is_main_process:
     GPU = gpu.count() > 0 if config["gpu"] == "auto" else config["gpu"]
     CUDA = gpu.cuda() if config["cuda"] == "auto" else config["cuda"]
@@ -119,18 +122,60 @@ def drop_stale_lock():
 
 def receipts(settings):
     """The receipt of a dataset's download, if it has one."""
-    return [f"resources/downloads/{Path(settings['url']).name}.json"] if "url" in settings else []
+    return [f"{RESOURCES}/downloads/{Path(settings['url']).name}.json"] if "url" in settings else []
 
 
 def not_had():
     """Why there is no dataset, for those of the suite that could not be had."""
     found = {}
     for name in config["suites"][SUITE]["datasets"]:
-        path = Path(f"resources/datasets/{name}.hdf5")
+        path = Path(f"{RESOURCES}/datasets/{name}.hdf5")
         with contextlib.suppress(OSError):  # there is none yet, or it is half written
             with h5py.File(path, "r") as file:
                 found[name] = file.attrs.get("unavailable")
     return {name: reason for name, reason in found.items() if reason}
+
+
+def check_kept():
+    """Check what others keep in the folder of resources: nothing can be added to it.
+
+    Raises
+    ------
+    WorkflowError
+    """
+    wrong = [f"no {path}" for path in ENVIRONMENTS if not Path(path).exists()]
+    for name in config["suites"][SUITE]["datasets"]:
+        path = Path(f"{RESOURCES}/datasets/{name}.hdf5")
+        if not path.exists():
+            wrong.append(f"no {path}")
+            continue
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("settings") != made_from(name):
+                wrong.append(
+                    f"{path} was made from {file.attrs.get('settings')}, not from {made_from(name)}"
+                )
+    if wrong:
+        raise WorkflowError(
+            f"resources_dir: {RESOURCES} may not be written here, and it does not have what suite {SUITE} needs;"
+            " let its owner run the suite with it, or take another folder:",
+            *wrong,
+        )
+
+
+def check_clock():
+    """Check that no dataset is of the future: Snakemake would refuse results that are older than it.
+
+    Raises
+    ------
+    WorkflowError
+    """
+    for name in config["suites"][SUITE]["datasets"]:
+        path = Path(f"{RESOURCES}/datasets/{name}.hdf5")
+        if path.exists() and path.stat().st_mtime > time.time() + 5:
+            raise WorkflowError(
+                f"{path} is of {time.ctime(path.stat().st_mtime)}, and now it is {time.ctime()}: the clock was changed."
+                f" Set it right, or say that the file is older than its results: touch -d 2000-01-01 {path}"
+            )
 
 
 def try_again():
@@ -194,12 +239,6 @@ onstart:
             logger.warning(f"No progress lines: {error!r}")
 
 
-if workflow.is_main_process:
-    drop_stale_lock()
-    if not list(Path(".snakemake/locks").glob("*.lock")):  # nobody else is at it
-        try_again()
-
-
 wildcard_constraints:
     suite=re.escape(SUITE),
     file="|".join(map(re.escape, DOWNLOADS)),
@@ -216,10 +255,15 @@ def code(*names):
     return [SCRIPTS / name for name in names]
 
 
+def unless_kept(*paths):
+    """Inputs of a rule that makes resources; where others keep them, newer inputs are no reason to make them again."""
+    return [ancient(path) for path in paths] if KEPT_BY_OTHERS else list(paths)
+
+
 # By variables: where Snakemake's own interpreter, a mirror or a GPU is must not be a reason to make everything again.
 GPU_PYTHON = ""
 if GPU and not CONDA:
-    on_gpu = f"resources/environments/{for_driver('torch')}/bin/python"
+    on_gpu = f"{RESOURCES}/environments/{for_driver('torch')}/bin/python"
     GPU_PYTHON = sys.executable if config["deployment"] == "none" else on_gpu
 os.environ.update(
     KNNBENCH_PYTHON=sys.executable,
@@ -247,14 +291,14 @@ def python(env):
         return "python"
     if env == "pipeline" or config["deployment"] == "none":
         return '"$KNNBENCH_PYTHON"'
-    return f"resources/environments/{env}/bin/python"
+    return f"{RESOURCES}/environments/{env}/bin/python"
 
 
 def environment(env):
     """What a job waits for to have an environment: nothing, if conda or the user provides it."""
     if CONDA or config["deployment"] == "none" or env == "pipeline":
         return []
-    return [f"resources/environments/{env}/freeze.txt"]
+    return [f"{RESOURCES}/environments/{env}/freeze.txt"]
 
 
 def cell_environment(wildcards):
@@ -270,14 +314,16 @@ ENVIRONMENTS = sorted({path for cell in CELLS for path in environment(cell_envir
 def dataset_files(wildcards):
     """What a dataset is made from: the receipt of a download, the user's files, or nothing if it is drawn."""
     settings = config["datasets"][wildcards.dataset]
-    return receipts(settings) or own_files(settings)
+    return [] if KEPT_BY_OTHERS else receipts(settings) or own_files(settings)
 
 
-def made_from(wildcards):
-    """The settings that a dataset's content depends on; of a download, its size is only for the plan."""
-    settings = config["datasets"][wildcards.dataset]
+def made_from(name):
+    """The settings that a dataset's content depends on, JSON; of a download, its size is only for the plan."""
+    settings = config["datasets"][name]
     only_planned = {"n", "d", "queries", "megabytes"} if "url" in settings else set()
-    return {key: value for key, value in settings.items() if key not in only_planned}
+    return json.dumps(
+        {key: value for key, value in settings.items() if key not in only_planned}, sort_keys=True
+    )
 
 
 def unpublished(wildcards):
@@ -349,7 +395,7 @@ def fit_flags(wildcards):
     words = [str(word) for flag in flags.items() for word in flag]
     env = cell_environment(wildcards)
     if environment(env):
-        words += ["--prefix", f"resources/environments/{env}"]
+        words += ["--prefix", f"{RESOURCES}/environments/{env}"]
     return words + ["--unpinned"] * (config["deployment"] == "none" and not CONDA)
 
 
@@ -431,3 +477,12 @@ FOR_CEILINGS = queue(
     lambda wildcards, attempt: at_most(4e9, attempt),
     lambda wildcards: wildcards.device,
 )
+
+
+if workflow.is_main_process:
+    drop_stale_lock()
+    check_clock()
+    if KEPT_BY_OTHERS:
+        check_kept()
+    elif not list(Path(".snakemake/locks").glob("*.lock")):  # nobody else is at it
+        try_again()

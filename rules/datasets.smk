@@ -9,10 +9,10 @@ A file that several datasets share is downloaded once. The digests of downloads 
 
 rule download_dataset:
     input:
-        asked="resources/downloads/{file}.asked",  # written by the workflow itself, again after a failure
+        asked=f"{RESOURCES}/downloads/{{file}}.asked",  # written by the workflow itself, again after a failure
         code=code("download_dataset.py", "knnbench/download.py"),
     output:
-        "resources/downloads/{file}.json",
+        f"{RESOURCES}/downloads/{{file}}.json",
     log:
         "logs/download_dataset/{file}.log",
     localrule: LOCAL
@@ -35,19 +35,22 @@ rule download_dataset:
 rule make_dataset:
     input:
         files=dataset_files,
-        code=code(
-            "make_dataset.py",
-            "knnbench/sources.py",
-            "knnbench/datasets.py",
-            "knnbench/metrics.py",
-            "knnbench/truth.py",
-            "knnbench/recall.py",
-            "propose_neighbors.py",
+        code=unless_kept(
+            *code(
+                "make_dataset.py",
+                "knnbench/sources.py",
+                "knnbench/datasets.py",
+                "knnbench/metrics.py",
+                "knnbench/truth.py",
+                "knnbench/recall.py",
+                "propose_neighbors.py",
+            )
         ),
     output:
-        "resources/datasets/{dataset}.hdf5",
+        f"{RESOURCES}/datasets/{{dataset}}.hdf5",
     log:
         "logs/make_dataset/{dataset}.log",
+    cache: True
     conda:
         "../envs/pipeline.yaml"
     resources:
@@ -56,7 +59,7 @@ rule make_dataset:
         gpu=int(bool(GPU_PYTHON)),
     params:
         python=python("pipeline"),
-        settings=lambda wildcards: json.dumps(made_from(wildcards), sort_keys=True),
+        settings=lambda wildcards: made_from(wildcards.dataset),
     message:
         "Make dataset {wildcards.dataset} and its exact neighbours"
     shell:

@@ -8,10 +8,10 @@ Only what the chosen cells use is made. UV_* variables of the caller (index, cac
 
 rule make_environment:
     input:
-        spec=ROOT / "envs/{env}.yaml",
-        code=code("make_environment.py", "knnbench/environment.py"),
+        spec=unless_kept(ROOT / "envs/{env}.yaml"),
+        code=unless_kept(*code("make_environment.py", "knnbench/environment.py")),
     output:
-        "resources/environments/{env}/freeze.txt",
+        f"{RESOURCES}/environments/{{env}}/freeze.txt",
     log:
         "logs/make_environment/{env}.log",
     priority: 1  # before datasets, whose exact neighbours a GPU finds if its PyTorch is there

@@ -50,7 +50,8 @@ rule gather_timings:
         config="results/{suite}/config.yaml",
         records=[f"results/cells/{cell.record(number)}" for cell in CELLS for number in ROUNDS],
         datasets=[
-            f"resources/datasets/{dataset}.hdf5" for dataset in config["suites"][SUITE]["datasets"]
+            f"{RESOURCES}/datasets/{dataset}.hdf5"
+            for dataset in config["suites"][SUITE]["datasets"]
         ],
         ceilings=expand("results/ceilings/{device}.json", device=CEILINGS),
         schema=ROOT / "rules/schemas/timings.schema.yaml",
@@ -82,11 +83,12 @@ rule gather_timings:
         machine=1,
     params:
         python=python("pipeline"),
+        datasets=f"{RESOURCES}/datasets",
     message:
         "Gather the results of suite {wildcards.suite}"
     shell:
         # The records are named by the configuration: a command line cannot hold thousands of paths.
         "{params.python} {input.code[0]:q} --config {input.config:q} --schema {input.schema:q} --cells results/cells"
-        " --datasets resources/datasets --ceilings {input.ceilings:q}"
+        " --datasets {params.datasets:q} --ceilings {input.ceilings:q}"
         " --timings {output.timings:q} --samples {output.samples:q} --batches {output.batches:q}"
         " --comparisons {output.comparisons:q} --summary {output.summary:q} > {log:q} 2>&1"

@@ -27,38 +27,50 @@ def main():
     parser.add_argument("--files", nargs="*", help="the receipt of its download, or one's own files")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    settings = arguments.settings
+    part = arguments.out.with_name(f".{arguments.out.name}.{os.getpid()}")  # others may look for it: all of it, or nothing
+    try:
+        make(arguments.settings, arguments.files, part)
+        os.replace(part, arguments.out)
+    except OSError as error:  # a full disk, say
+        raise SystemExit(f"{arguments.out}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def make(settings, files, out):
+    """Write the dataset of an entry of the configuration, from the receipt of its download or one's own files, to `out`."""
     metric = METRICS[settings["metric"]]
-    about = {"title": settings["title"], "license": settings.get("license")}
-    receipt = json.loads(Path(arguments.files[0]).read_text()) if settings["source"] == "url" else {}
+    about = {
+        "title": settings["title"],
+        "license": settings.get("license"),
+        "settings": json.dumps(settings, sort_keys=True),
+    }
+    receipt = json.loads(Path(files[0]).read_text()) if settings["source"] == "url" else {}
 
     def give_up(reason):
         """One's own file is to be repaired; without a download the other datasets go on."""
-        arguments.out.unlink(missing_ok=True)
         if settings["source"] != "url":
             raise SystemExit(reason)
-        write_unavailable(arguments.out, metric, reason, **about)
+        write_unavailable(out, metric, reason, **about)
         print(reason)
 
     if receipt.get("status") == "unavailable":
         return give_up(receipt["reason"])
     if receipt and not Path(receipt["path"]).exists():  # to be unavailable would replace what was measured
-        raise SystemExit(f"{receipt['path']} is gone; put it back, or delete {arguments.files[0]} to have it downloaded again")
+        raise SystemExit(f"{receipt['path']} is gone; put it back, or delete {files[0]} to have it downloaded again")
     try:
         train, test, hosted, origin = load(settings, receipt.get("path"))
         origins = [settings.get(part, f"{origin}, {part}") for part in ("train", "test")]
         source = {"source": origin, "source_sha256": receipt.get("sha256")}
-        write_points(arguments.out, metric, train, test, origins, **about, **source)
+        write_points(out, metric, train, test, origins, **about, **source)
     except DataError as error:
         return give_up(str(error))
-    except OSError as error:  # a full disk, say
-        raise SystemExit(f"{arguments.out}: {error}") from error
 
-    train = map_array(arguments.out, "train")
-    with h5py.File(arguments.out, "r") as file:
+    train = map_array(out, "train")
+    with h5py.File(out, "r") as file:
         test = file["test"][:]
     start = time.perf_counter()
-    ids = propose_on_gpu(arguments.out)
+    ids = propose_on_gpu(out)
     if ids is None:
         neighbors, distances = exact_neighbors(metric, train, test)
     else:
@@ -73,7 +85,7 @@ def main():
         except ValueError as error:
             return give_up(f"{origin}: its own neighbors cannot be compared: {error}; repair or remove them")
         print(f"the file's own neighbours agree with ours for {agreement:.4%} of the ids, ties counted as equal")
-    write_neighbors(arguments.out, neighbors, distances, hosted_neighbors_recall=agreement)
+    write_neighbors(out, neighbors, distances, hosted_neighbors_recall=agreement)
 
 
 def propose_on_gpu(data):

@@ -143,9 +143,12 @@ def main(words):
 
 def write(out, written, job):
     """Write a record; before that, for the case that a queue fails the job after all, its note."""
-    if job:
-        finish(out, job, written)
-    record.write_atomically(out, json.dumps(written, indent=1) + "\n")
+    try:
+        if job:
+            finish(out, job, written)
+        record.write_atomically(out, json.dumps(written, indent=1) + "\n")
+    except OSError as error:
+        sys.exit(f"{out}: {error.strerror}; make room, or let it be written, and run again: what is complete is kept")
 
 
 def fit_of(built):

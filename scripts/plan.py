@@ -39,11 +39,12 @@ def main():
             f"{dataset:18} {f'{backend}-{device}':26} {len(group):5} {sum(each.measured for each in group):5}"
             f" {len(group) - len(run):8} {plan.in_words(seconds):>11} {most / 1e9:6.1f} GB {index / 1e9:6.1f} GB"
         )
-    new = [name for name in sizes if not Path(f"resources/datasets/{name}.hdf5").exists()]
+    resources = Path(config["resources_dir"])
+    new = [name for name in sizes if not Path(resources, f"datasets/{name}.hdf5").exists()]
     making = sum(plan.dataset_s(sizes[name], facts["cpus"]) for name in new)
     disk += sum(plan.dataset_bytes(sizes[name]) for name in new)
     urls = {config["datasets"][name]["url"]: sizes[name].megabytes for name in new if "url" in config["datasets"][name]}
-    megabytes = sum(each for url, each in urls.items() if not Path("resources/downloads", Path(url).name).exists())
+    megabytes = sum(each for url, each in urls.items() if not Path(resources, "downloads", Path(url).name).exists())
     disk += megabytes * 1e6
     rest = arguments.environments * plan.ENVIRONMENT_S + plan.CEILINGS_S + plan.FIGURE_S * (len(sizes) + 1)
     most = max((each.host_bytes for each in expected), default=0)

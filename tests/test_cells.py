@@ -295,7 +295,7 @@ def children(pid):
 
 @pytest.mark.parametrize("victim", ["worker", "supervisor", "supervisor, politely"])
 def test_kill_from_outside(bench, victim):
-    """Killing the worker gives its record; killing the supervisor leaves no record and no worker."""
+    """A worker that is killed runs once more, then it has its record; killing the supervisor leaves no record and no worker."""
     (bench / "record.json").unlink(missing_ok=True)
     process = subprocess.Popen(command(bench, "ignore signals", "fit", max_fit_s=50), stdout=subprocess.DEVNULL)
     while not children(process.pid):
@@ -304,11 +304,16 @@ def test_kill_from_outside(bench, victim):
     worker = children(process.pid)[0]
     if victim == "worker":
         os.kill(worker, signal.SIGKILL)
+        while children(process.pid) in ([], [worker]):
+            time.sleep(0.05)
+        time.sleep(1)
+        os.kill(children(process.pid)[0], signal.SIGKILL)
     else:
         process.send_signal(signal.SIGKILL if victim == "supervisor" else signal.SIGTERM)
     process.wait(timeout=20)
     if victim == "worker":
-        assert json.loads((bench / "record.json").read_text())["status"] == "crashed"
+        record = json.loads((bench / "record.json").read_text())
+        assert record["status"] == "crashed" and record["machine"]["attempts"] == 2
     else:
         assert not (bench / "record.json").exists()
     for _ in range(100):
@@ -317,6 +322,17 @@ def test_kill_from_outside(bench, victim):
         time.sleep(0.05)
     else:
         pytest.fail("the worker lives on")
+
+
+def test_a_job_with_too_little_memory_asks_for_more(bench):
+    """A cell that was refused memory leaves no record as long as another attempt gets more."""
+    (bench / "record.json").unlink(missing_ok=True)
+    words = [*command(bench, "memory"), "--job", "10"]
+    done = subprocess.run([*words, "1500", "2000"], capture_output=True, text=True)
+    assert done.returncode == 1 and "1500 MiB were too few" in done.stderr and not (bench / "record.json").exists()
+    subprocess.run([*words, "1500", "1500"], check=True, capture_output=True)
+    assert json.loads((bench / "record.json").read_text())["status"] == "oom_host"
+    (bench / ".record.json.attempt").unlink()
 
 
 def test_cells_do_not_overlap(bench):

@@ -1,5 +1,6 @@
 """From records to rows, words and figures: nothing that happened to a cell gets lost on the way."""
 
+import shutil
 import subprocess
 import sys
 
@@ -11,8 +12,9 @@ import yaml
 from conftest import ROOT
 
 from knnbench.config import Cell
+from knnbench.figures import by_machine as machines_of
 from knnbench.figures import styles
-from knnbench.results import COMPARISON, batch_rows, compare, left_out, row, sample_rows
+from knnbench.results import COMPARISON, batch_rows, by_machine, compare, left_out, row, sample_rows
 from knnbench.words import summarise
 from plot_roofline import draw as draw_roofline
 from plot_speed import draw
@@ -33,7 +35,7 @@ CONFIG = {
     "backends": BACKENDS,
     "timing": {"batch_sizes": [10]},
 }
-CEILING = {"status": "ok", "operations_per_s": 1e6, "bytes_per_s": 1e5, "machine": {"node": "here", "cpu": "A CPU"}}
+CEILING = {"status": "ok", "operations_per_s": 1e6, "bytes_per_s": 1e5, "machine": {"node": "here", "cpu": "A CPU", "cpus": 2}}
 DATASET = {"distance": "euclidean", "n": 1000, "dimension": 3, "q": 100}
 MACHINE = {
     "node": "here",
@@ -151,7 +153,7 @@ def test_ceiling():
     assert fast["ceiling_fraction"] == pytest.approx(1.2) and fast["flags"] == "above_ceiling"
     moved = row(CONFIG, cell, DATASET, [record()], "host", CEILING | {"operations_per_s": 1e9, "bytes_per_s": 17_200})
     assert moved["ceiling_fraction"] == pytest.approx(0.5)
-    for other in (None, CEILING | {"status": "failed"}, CEILING | {"machine": {"node": "there", "cpu": "A CPU"}}):
+    for other in (None, CEILING | {"status": "failed"}, CEILING | {"machine": {"node": "here", "cpu": "A CPU", "cpus": 4}}):
         assert row(CONFIG, cell, DATASET, [record()], "host", other)["ceiling_fraction"] is None
     tree = row(CONFIG, Cell("data", "tree", "cpu", 10), DATASET, [record()], "host", CEILING)
     assert tree["ceiling_fraction"] is None and tree["least_operations"] == 600_000
@@ -189,7 +191,7 @@ def entries(**times):
     """Measured cells of backend -> list of rounds of samples."""
     return [
         ({"dataset": "data", "n_neighbors": 10, "residency": "host", "backend": name, "device": "cpu"}
-         | {"query_median_s": float(np.median(rounds))}, rounds)
+         | {"cpu": "A CPU", "cpus": 2} | {"query_median_s": float(np.median(rounds))}, rounds)
         for name, rounds in times.items()
     ]  # fmt: skip
 
@@ -202,13 +204,91 @@ def test_comparisons():
         return [list(median * np.exp(generator.normal(0, 0.03)) * generator.lognormal(0, 0.05, 20)) for _ in range(number)]
 
     twice, same = rounds(2.0), rounds(1.01)
-    found = {(each[3], each[4]): each for each in compare(entries(a=rounds(1.0), b=twice, c=same))}
+    found = {(each[4], each[5]): each for each in compare(entries(a=rounds(1.0), b=twice, c=same))}
     pair = next(each for names, each in found.items() if set(names) == {"a-cpu", "b-cpu"})
-    assert pair[3] == "a-cpu" and pair[8] == "faster" and 1 < pair[6] < pair[5] < pair[7] < 3
+    assert pair[4] == "a-cpu" and pair[9] == "faster" and 1 < pair[7] < pair[6] < pair[8] < 3
     pair = next(each for names, each in found.items() if set(names) == {"a-cpu", "c-cpu"})
-    assert pair[8] == "not distinguishable" and pair[6] <= 1 <= pair[7]
+    assert pair[9] == "not distinguishable" and pair[7] <= 1 <= pair[8]
     single = compare(entries(a=rounds(1.0, 1), b=rounds(9.0, 1)))
-    assert [each[8] for each in single] == ["one round"] and single[0][6] is None
+    assert [each[9] for each in single] == ["one round"] and single[0][7] is None
+
+
+def test_machines_are_not_mixed():
+    """Rounds of two kinds of machine are two rows; only cells of one kind are compared; a figure has a part for each."""
+    other = MACHINE | {"cpu": "Another CPU", "node": "there"}
+    records = [record(), record(machine=other), record(machine=MACHINE | {"node": "a twin"})]
+    groups = by_machine(records)
+    assert [len(group) for group in groups] == [2, 1]
+    cell = Cell("data", "fast", "cpu", 10)
+    rows = [row(CONFIG, cell, DATASET, group, "host", CEILING) for group in groups]
+    assert [(each["cpu"], each["rounds"]) for each in rows] == [("A CPU", 2), ("Another CPU", 1)]
+    assert rows[0]["ceiling_fraction"] and rows[1]["ceiling_fraction"] is None
+    assert compare([(each, [[1.0]]) for each in rows]) == []
+    tree = row(CONFIG, Cell("data", "tree", "cpu", 10), DATASET, [record()], "host", CEILING)
+    assert [each[3] for each in compare([(each, [[1.0]]) for each in (*rows, tree)])] == ["A CPU, 2 CPUs"]
+    gpus = [each | {"device": "gpu", "gpu": gpu} for each in rows[:1] for gpu in ("H100, driver 1", "H200, driver 1")]
+    assert compare([(each, [[1.0]]) for each in gpus]) == []
+
+    absent = row(CONFIG, Cell("data", "absent", "cpu", 10), DATASET, [left_out(CONFIG, cell, "skipped", "why")], "host", None)
+    timings = pd.DataFrame([*rows, tree, *gpus, absent])
+    parts = dict(machines_of(timings))
+    assert {words: len(part) for words, part in parts.items()} == {
+        "A CPU, 2 CPUs; H100": 4,  # both CPU cells, the GPU's, and what ran nowhere
+        "A CPU, 2 CPUs; H200": 4,
+        "Another CPU, 2 CPUs": 2,
+    }
+    figure = draw(timings[timings["gpu"].isna()], styles(BACKENDS))
+    assert len(figure.axes) == 6 and "1 cells were measured on other machines only" in figure.axes[5].texts[0].get_text()
+    elsewhere = row(CONFIG, cell, DATASET, [record(fit_machine=other)], "host", CEILING)
+    assert "fit_elsewhere" in elsewhere["flags"] and "fit_elsewhere" not in rows[0]["flags"]
+
+
+def write_source(folder, cpu, median):
+    """Results of a machine as a run leaves them."""
+    found = record(samples=(median, median, median), machine=MACHINE | {"cpu": cpu})
+    cell = Cell("data", "fast", "cpu", 10)
+    folder.mkdir()
+    pd.DataFrame([row(CONFIG, cell, DATASET, [found], "host", None)], dtype=object).to_csv(folder / "timings.csv", index=False)
+    pd.DataFrame(sample_rows(cell, [found])).to_csv(folder / "samples.csv.gz", index=False)
+    pd.DataFrame(batch_rows(CONFIG, cell, [found], "host")).to_csv(folder / "batches.csv", index=False)
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    return folder
+
+
+def merge(folder, *sources):
+    command = [sys.executable, ROOT / "scripts/merge.py", "--figures", "{}", "--out", folder / "merged", "--sources", *sources]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_merge(tmp_path):
+    """Machines stay apart, origins are kept, what is there twice is kept once, and what disagrees is refused."""
+    first, second = write_source(tmp_path / "first", "A CPU", 2), write_source(tmp_path / "second", "Another CPU", 1)
+    copy = shutil.copytree(first, tmp_path / "copy")
+    done = merge(tmp_path, first, second, copy)
+    assert done.returncode == 0, done.stderr
+    merged = pd.read_csv(tmp_path / "merged/timings.csv")
+    assert merged["origin"].tolist() == [str(first), str(second)] and merged["query_median_s"].tolist() == [2, 1]
+    samples = pd.read_csv(tmp_path / "merged/samples.csv")
+    assert samples.groupby("origin").size().to_dict() == dict.fromkeys(map(str, (first, second)), 6)
+    assert len(pd.read_csv(tmp_path / "merged/comparisons.csv")) == 0
+    words = (tmp_path / "merged/summary.txt").read_text()
+    assert "50  Fast (CPU); A CPU, 2 CPUs" in words and f"1 rows from {second}" in words
+
+    again = write_source(tmp_path / "again", "A CPU", 3)
+    refused = merge(tmp_path, first, again)
+    assert (
+        refused.returncode == 1
+        and f"{first} and {again} both have data: fast on cpu, K = 10, on A CPU, 2 CPUs" in refused.stderr
+    )
+    assert "query_median_s" in refused.stderr
+    for column, value in (("dataset_sha256", "other"), ("parameters", "other"), ("schema_version", 2)):
+        rows = pd.read_csv(second / "timings.csv", dtype=object)
+        rows.assign(**{"dataset_sha256": "same", column: value}).to_csv(tmp_path / "again/timings.csv", index=False)
+        pd.read_csv(first / "timings.csv").assign(dataset_sha256="same").to_csv(tmp_path / "copy/timings.csv", index=False)
+        refused = merge(tmp_path, copy, again)
+        assert refused.returncode == 1 and f"{column} is " in refused.stderr and "Traceback" not in refused.stderr
+    nowhere = merge(tmp_path, tmp_path / "nowhere")
+    assert nowhere.returncode == 1 and "there is no timings.csv; a source is results/SUITE of a run" in nowhere.stderr
 
 
 def test_the_same_code_is_rarely_told_apart():
@@ -218,7 +298,7 @@ def test_the_same_code_is_rarely_told_apart():
     def rounds():
         return [list(np.exp(generator.normal(0, 0.05)) * generator.lognormal(0, 0.02, 15)) for _ in range(3)]
 
-    told_apart = sum(each[8] == "faster" for _ in range(300) for each in compare(entries(a=rounds(), b=rounds())))
+    told_apart = sum(each[9] == "faster" for _ in range(300) for each in compare(entries(a=rounds(), b=rounds())))
     assert told_apart <= 6
 
 
@@ -235,7 +315,7 @@ def test_summary():
 def test_summary_says_what_is_not_distinguishable():
     timings = pd.DataFrame(rows_of(fast=("ok", "ok"), tree=("ok", "ok")))
     timings["rounds"], timings["flags"] = 3, "noisy; drift"
-    pair = ("data", 10, "host", "fast-cpu", "tree-cpu", 1.01, 0.9, 1.1, "not distinguishable")
+    pair = ("data", 10, "host", "A CPU, 2 CPUs", "fast-cpu", "tree-cpu", 1.01, 0.9, 1.1, "not distinguishable")
     text = summarise(timings, pd.DataFrame([pair], columns=COMPARISON))
     assert "Fast (CPU); not distinguishable from it: Tree (CPU)" in text
     assert "Of 1 pairs that search the same, 1 are not distinguishable" in text
@@ -246,11 +326,11 @@ def test_figure_shows_what_stopped_and_what_was_not_measured():
     timings = pd.DataFrame(rows_of(fast=("ok", "timeout_query"), rough=("low_recall", "ok"), absent=("unavailable",) * 2))
     timings.loc[timings["backend"] == "rough", "flags"] = "drift; noisy"
     figure = draw(timings, styles(BACKENDS))
-    top, bottom = figure.axes
+    top, bottom, below = figure.axes
     markers = [line.get_marker() for line in top.lines]
     assert markers.count("x") == 1
     assert any(line.get_markerfacecolor() == "white" and len(line.get_xdata()) for line in top.lines)
-    words = " ".join(text.get_text() for text in [*figure.texts, *bottom.texts])
+    words = " ".join(text.get_text() for text in [*below.texts, *bottom.texts])
     assert "K = 50: timeout_query" in words and "recall 0.50–1.00" in words
     assert "K = 10, 50: drift; K = 10, 50: noisy" in words
     assert "unavailable: because of unavailable: Absent (CPU)" in words

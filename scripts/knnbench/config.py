@@ -286,7 +286,7 @@ def used(config):
     """The part of a configuration that the chosen suite uses; what is saved with its results."""
     suite = config["suites"][config["suite"]]
     return {
-        **{key: config[key] for key in ("suite", "deployment", "gpu", "cuda", "timing", "figures")},
+        **{key: config[key] for key in ("suite", "deployment", "gpu", "cuda", "resources_dir", "timing", "figures")},
         "datasets": {name: config["datasets"][name] for name in suite["datasets"]},
         "backends": {name: config["backends"][name] for name in suite["backends"]},
         "suites": {config["suite"]: suite},
