@@ -326,6 +326,19 @@ def made_from(name):
     )
 
 
+def sources(name):
+    """Input function of a table of all sources."""
+
+    def find(wildcards):
+        if not config["sources"]:
+            raise WorkflowError("Say what to merge: --config sources='[results/quick, DIR]'")
+        return [
+            next(Path(source).glob(f"{name}*"), Path(source, name)) for source in config["sources"]
+        ]
+
+    return find
+
+
 def unpublished(wildcards):
     """Nothing; an error if there are results of that name, which another machine's must not replace."""
     if Path(f"published/{wildcards.name}").exists():
@@ -480,6 +493,10 @@ FOR_CEILINGS = queue(
 
 
 if workflow.is_main_process:
+    if not os.access(".", os.W_OK):
+        raise WorkflowError(
+            f"{Path.cwd()} may not be written; choose where results go: --directory ELSEWHERE"
+        )
     drop_stale_lock()
     check_clock()
     if KEPT_BY_OTHERS:

@@ -17,19 +17,6 @@ except (OSError, KeyError) as error:
     )
 
 
-def sources(name):
-    """Input function of a table of all sources."""
-
-    def find(wildcards):
-        if not config["sources"]:
-            raise WorkflowError("Say what to merge: --config sources='[results/quick, DIR]'")
-        return [
-            next(Path(source).glob(f"{name}*"), Path(source, name)) for source in config["sources"]
-        ]
-
-    return find
-
-
 rule merge_tables:
     input:
         sources("timings.csv"),

@@ -83,7 +83,7 @@ rule gather_timings:
         machine=1,
     params:
         python=python("pipeline"),
-        datasets=f"{RESOURCES}/datasets",
+        datasets=lambda wildcards, input: Path(input.datasets[0]).parent,
     message:
         "Gather the results of suite {wildcards.suite}"
     shell:

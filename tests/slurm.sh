@@ -51,8 +51,8 @@ KillWait=2
 InactiveLimit=0
 GresTypes=gpu
 NodeName=$node NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(awk '/MemTotal/ {print int($2 / 1100)}' /proc/meminfo) Gres=gpu:fake:1
-PartitionName=cpu Nodes=$node Default=YES MaxTime=60
-PartitionName=gpu Nodes=$node MaxTime=60
+PartitionName=cpu Nodes=$node Default=YES MaxTime=600
+PartitionName=gpu Nodes=$node MaxTime=600
 CONF
     # Steps started by the executor's jobs do not inherit SLURM_CONF: the files must be where SLURM looks by itself.
     for name in slurm.conf gres.conf; do

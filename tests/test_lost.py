@@ -174,6 +174,12 @@ def test_resources_that_others_keep(tiny, environments, tmp_path):
     )
     assert other.returncode == 1 and "was made from" in other.stderr
 
+    os.chmod(another, 0o555)
+    if os.getuid() == 0:
+        os.chown(another, 65534, 65534)
+    closed = subprocess.run(command, cwd=another, capture_output=True, text=True)
+    assert closed.returncode == 1 and f"{another} may not be written" in closed.stderr
+
 
 def test_a_cache_of_datasets(tiny, tmp_path, monkeypatch):
     """With --cache a dataset is made once for all folders."""
