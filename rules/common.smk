@@ -35,6 +35,7 @@ from knnbench.config import (
     used,
 )
 from knnbench.download import address, is_there
+from knnbench.environment import is_optional, read_pins
 
 try:
     resolve(
@@ -42,8 +43,7 @@ try:
         yaml.safe_load(Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text()),
     )
     DOWNLOADS = downloads(config)
-    # Jobs run on other machines: only then does Snakemake bound them by --jobs.
-    CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not None
+    CLUSTER = workflow.remote_exec or config["cluster"]["queue"]
     if CLUSTER:
         check_cluster(config)
 except ConfigError as error:
@@ -143,17 +143,24 @@ def check_kept():
     ------
     WorkflowError
     """
-    wrong = [f"no {path}" for path in ENVIRONMENTS if not Path(path).exists()]
+    wrong = []
+    for path in map(Path, ENVIRONMENTS):
+        _, pins = read_pins(ROOT / f"envs/{path.parent.name}.yaml")
+        lines = path.read_text().split() if path.exists() else []
+        there = dict(line.split("+")[0].split("==") for line in lines)
+        pins = {name: pin for name, pin in pins.items() if not is_optional(name, pins)}
+        if not pins.items() <= there.items():
+            wrong.append(f"{path.parent}: it is not what envs/{path.parent.name}.yaml pins")
     for name in config["suites"][SUITE]["datasets"]:
         path = Path(f"{RESOURCES}/datasets/{name}.hdf5")
-        if not path.exists():
-            wrong.append(f"no {path}")
+        try:
+            with h5py.File(path, "r") as file:
+                settings = file.attrs.get("settings")
+        except OSError as error:
+            wrong.append(f"{path}: {error}")
             continue
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("settings") != made_from(name):
-                wrong.append(
-                    f"{path} was made from {file.attrs.get('settings')}, not from {made_from(name)}"
-                )
+        if settings != made_from(name):
+            wrong.append(f"{path} was made from {settings}, not from {made_from(name)}")
     if wrong:
         raise WorkflowError(
             f"resources_dir: {RESOURCES} may not be written here, and it does not have what suite {SUITE} needs;"
@@ -163,19 +170,25 @@ def check_kept():
 
 
 def check_clock():
-    """Check that no dataset is of the future: Snakemake would refuse results that are older than it.
+    """Check that nothing that results are made from is of the future: Snakemake would refuse results that are older.
 
     Raises
     ------
     WorkflowError
     """
-    for name in config["suites"][SUITE]["datasets"]:
-        path = Path(f"{RESOURCES}/datasets/{name}.hdf5")
-        if path.exists() and path.stat().st_mtime > time.time() + 5:
-            raise WorkflowError(
-                f"{path} is of {time.ctime(path.stat().st_mtime)}, and now it is {time.ctime()}: the clock was changed."
-                f" Set it right, or say that the file is older than its results: touch -d 2000-01-01 {path}"
-            )
+    datasets = [f"{RESOURCES}/datasets/{name}.hdf5" for name in config["suites"][SUITE]["datasets"]]
+    files = [*datasets, *ENVIRONMENTS, *SCRIPTS.rglob("*.py"), *ROOT.glob("envs/*.yaml")]
+    future = [
+        path
+        for path in map(Path, files)
+        if path.exists() and path.stat().st_mtime > time.time() + 5
+    ]
+    if future:
+        raise WorkflowError(
+            f"{future[0]} is of {time.ctime(future[0].stat().st_mtime)}, and now it is {time.ctime()}: the clock was changed."
+            " Set it right, or say that these files are older than their results:"
+            f" touch -d 2000-01-01 {' '.join(map(str, future))}"
+        )
 
 
 def try_again():
@@ -307,8 +320,11 @@ def cell_environment(wildcards):
     return for_driver(env) if wildcards.device == "gpu" else env
 
 
-# Those that the cells need.
-ENVIRONMENTS = sorted({path for cell in CELLS for path in environment(cell_environment(cell))})
+# Those that the cells and the ceilings need.
+ENVIRONMENTS = sorted(
+    {path for cell in CELLS for path in environment(cell_environment(cell))}
+    | {path for env in CEILINGS.values() for path in environment(env)}
+)
 
 
 def dataset_files(wildcards):
@@ -326,17 +342,11 @@ def made_from(name):
     )
 
 
-def sources(name):
-    """Input function of a table of all sources."""
-
-    def find(wildcards):
-        if not config["sources"]:
-            raise WorkflowError("Say what to merge: --config sources='[results/quick, DIR]'")
-        return [
-            next(Path(source).glob(f"{name}*"), Path(source, name)) for source in config["sources"]
-        ]
-
-    return find
+def sources(wildcards):
+    """The folders to merge."""
+    if not config["sources"]:
+        raise WorkflowError("Say what to merge: --config sources='[results/quick, DIR]'")
+    return config["sources"]
 
 
 def unpublished(wildcards):
@@ -472,7 +482,7 @@ def queue(minutes, memory_mb, device):
     return {
         "runtime": minutes,
         "mem_mb": memory_mb,
-        "most_mb": MOST_MB,
+        "most_mb": lambda wildcards, attempt: MOST_MB if attempt == 1 else 0,
         "cpus_per_task": config["timing"]["threads"],
         "slurm_partition": lambda wildcards: site["partition"].get(device(wildcards)),
         "slurm_account": site["account"] or None,

@@ -81,6 +81,7 @@ def main():
     arguments = parser.parse_args()
 
     isolation.die_with_parent(signal.SIGTERM)
+    facts = machine.describe(arguments.device)  # before it is confined, as for a cell
     threads = arguments.threads or machine.available_cpus()
     os.environ.update(dict.fromkeys(isolation.THREAD_VARIABLES, str(threads)))
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
@@ -88,7 +89,7 @@ def main():
         "schema_version": record.SCHEMA_VERSION,
         "status": "ok",
         "threads": threads,
-        "machine": machine.describe(arguments.device),
+        "machine": facts,
     }
     with isolation.machine_lock():
         signal.alarm(LIMIT_S)

@@ -16,6 +16,7 @@ from pathlib import Path
 from knnbench import gpu, isolation, machine, record
 from knnbench.job import Job, begin, earlier, finish
 
+WAIT_S = 5  # for others' cells on this machine, after which the end of the job's time says nothing of the cell
 UNKNOWN = "unknown"  # how gpu.describe begins if the driver does not answer
 
 
@@ -46,7 +47,7 @@ def parse_arguments(words):
     )
     parser.add_argument("--worker", nargs=4, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args(words)
-    arguments.job = Job(*arguments.job) if any(arguments.job) else None
+    arguments.job = Job(*arguments.job) if arguments.job[0] else None
     return arguments
 
 
@@ -97,6 +98,7 @@ def main(words):
     if job and (left := earlier(out, job)):
         write(out, left, job)
         return
+    arrived, waited = time.monotonic(), 0.0
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     no_gpu = arguments.device == "gpu" and not gpu.count()
     facts = machine.describe("cpu" if no_gpu else arguments.device)
@@ -112,7 +114,7 @@ def main(words):
         "machine": facts,
     }
     if job:
-        begin(out, job, known | {"max_rss_bytes": 0})
+        write(out, known | {"max_rss_bytes": 0}, job, begin)
     if no_gpu:
         outcome = isolation.Outcome({"status": "unavailable", "reason": "the driver shows no NVIDIA GPU here"})
     elif built and built["status"] != "ok":  # the fit gets no second try
@@ -120,8 +122,7 @@ def main(words):
     else:
         with isolation.machine_lock():
             begun = time.monotonic()
-            if job and begun > job.deadline:
-                sys.exit(f"others had this machine for all of the job's {job.minutes} minutes")
+            waited = begun - arrived
             if arguments.device == "gpu":
                 visible = gpu.pin()
                 facts |= machine.describe("gpu") | {"gpu_visible": visible}
@@ -132,6 +133,8 @@ def main(words):
     if had_gpu and status in ("failed", "crashed", "timeout_fit", "timeout_query") and gpu.describe().startswith(UNKNOWN):
         status, reason = "unavailable", f"the driver lost the GPU: {reason}"
     print(f"{outcome.output}{status} {reason}", flush=True)
+    if outcome.job_over and waited > WAIT_S:
+        sys.exit(f"others had this machine for {waited:.0f} s of the job's {job.minutes} minutes: no fault of the cell's")
     if status == "oom_host" and job and not job.final:
         sys.exit(f"{job.memory_mb} MiB were too few; the next attempt asks for more")
     found = fit_of(built)
@@ -141,12 +144,13 @@ def main(words):
     write(out, known | {"max_rss_bytes": peak} | found | {"status": status, "reason": reason}, job)
 
 
-def write(out, written, job):
-    """Write a record; before that, for the case that a queue fails the job after all, its note."""
+def write(out, written, job, note=finish):
+    """Write the note of a job and, at its end, the record: in this order, for the case that the queue fails it after all."""
     try:
         if job:
-            finish(out, job, written)
-        record.write_atomically(out, json.dumps(written, indent=1) + "\n")
+            note(out, job, written)
+        if note is finish:
+            record.write_atomically(out, json.dumps(written, indent=1) + "\n")
     except OSError as error:
         sys.exit(f"{out}: {error.strerror}; make room, or let it be written, and run again: what is complete is kept")
 

@@ -20,6 +20,8 @@ def read(source, name):
     if path is None:
         raise SystemExit(f"{source}: there is no {name}.csv; a source is results/SUITE of a run, or a folder of published/")
     table = pd.read_csv(path, dtype=object)
+    if name == "timings":  # those of cells without a job had another order
+        table["parameters"] = [json.dumps(json.loads(each), sort_keys=True) for each in table["parameters"]]
     return table.where(table.notna(), None).assign(origin=str(source))
 
 
@@ -54,6 +56,13 @@ def choose(timings):
             f"{first} and {second} both have {dataset}: {backend} on {device}, K = {k}, on {machine}, and differ in {differ}; "
             "leave one of them out, or measure it in one run with several timing.rounds"
         )
+    for column in ("threads", "versions"):
+        for (backend, device, machine), rows in chosen.dropna(subset=[column]).groupby(["backend", "device", "machine"]):
+            if rows[column].nunique() > 1 and rows["origin"].nunique() > 1:
+                each = "; ".join(f"{value} in {origin}" for value, origin in rows.groupby(column)["origin"].first().items())
+                raise SystemExit(
+                    f"{backend} on {device}, {machine}: {column} is {each}; one curve cannot have both, leave one out"
+                )
     return chosen.drop_duplicates(CELL)
 
 
@@ -97,11 +106,15 @@ def main():
     config = {"suite": "merged", "figures": arguments.figures, "backends": {}, "datasets": {}}
     for source in sources:
         saved = yaml.safe_load((source / "config.yaml").read_text())
-        for part in ("backends", "datasets"):
-            config[part] = saved[part] | config[part]
+        config["datasets"] = saved["datasets"] | config["datasets"]
+        for name, entry in saved["backends"].items():
+            places = config["backends"].setdefault(name, entry)["environments"]
+            places |= entry["environments"]
     (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     origins = "".join(f"{len(rows)} rows from {origin}\n" for origin, rows in chosen.groupby("origin", sort=False))
-    (out / "summary.txt").write_text(summarise(pd.read_csv(out / "timings.csv"), comparisons) + "\n" + origins)
+    (out / "summary.txt").write_text(
+        summarise(*(pd.read_csv(out / name) for name in ("timings.csv", "comparisons.csv"))) + "\n" + origins
+    )
 
 
 if __name__ == "__main__":

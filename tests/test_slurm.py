@@ -17,7 +17,7 @@ suite: queue
 gpu: true
 cuda: 13
 timing: {threads: 2, budget_s: 0.01, max_fit_s: 600}
-cluster: {memory_gb: 3, partition: {cpu: cpu, gpu: gpu}, gpu_model: fake}
+cluster: {queue: true, memory_gb: 3, partition: {cpu: cpu, gpu: gpu}, gpu_model: fake}
 backends:
   hostile-gpu: {module: hostile, exact: true, environments: {gpu: sklearn}}
   hostile-sleep: {module: hostile, exact: true, environments: {cpu: sklearn}, parameters: {what: sleep in C, when: fit}}

@@ -153,6 +153,11 @@ def test_main_job(project):
     snakemake("published/here", "--config", "suite=test", cwd=project)
     kept = pd.read_csv(project / "published/here/samples.csv.gz")
     assert len(kept) == len(samples) and (project / "published/here/figures/toy-euclidean.png").exists()
+    other_timing = ("--config", "suite=test", "sources=[results/test, published/here]", "timing={rounds: 2}")
+    snakemake("merge", *other_timing, cwd=project)  # of what is there: nothing is measured for it
+    merged = pd.read_csv(project / "results/merged/timings.csv")
+    assert len(merged) == len(timings) and set(merged["origin"]) == {"results/test"} and records(project) == before
+    assert (project / "results/merged/figures/toy-euclidean.png").exists()
     provenance = json.loads((project / "published/here/provenance.json").read_text())
     assert set(provenance["datasets"]) == set(CONFIG["suites"]["test"]["datasets"]) and provenance["ceilings"]["cpu"]
     plan = snakemake("plan", "--config", "suite=test", cwd=project).stdout

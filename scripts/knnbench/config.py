@@ -56,7 +56,7 @@ def complete(schema, value, root):
     for key, part in named.items():
         if "default" in part:
             value.setdefault(key, type(part["default"])(part["default"]))
-        if part.get("type") in ("integer", "number", "boolean") and isinstance(value.get(key), str):
+        if ("enum" in part or part.get("type") in ("integer", "number", "boolean")) and isinstance(value.get(key), str):
             value[key] = yaml.safe_load(value[key])
         if part.get("items", {}).get("type") == "integer" and isinstance(value.get(key), list):
             value[key] = [yaml.safe_load(each) if isinstance(each, str) else each for each in value[key]]

@@ -12,6 +12,7 @@ from knnbench.record import NOT_RUN
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey by their markers.
 COLOURS = {"keops": "#D55E00", "faiss": "#0072B2", "torch": "#CC79A7", "jax": "#009E73", "sklearn": "#B58900"}
 OTHER_COLOURS = ("#000000", "#56B4E9", "#7F7F7F")
+CURVE = ["dataset", "backend", "device"]
 MARKERS = "osD^vP*X<>"
 
 plt.rcParams.update(
@@ -76,7 +77,10 @@ def by_machine(timings):
         gpus = models[host.index]
         for model in [None] if gpus.isna().all() else gpus.dropna().unique():
             words = f"{cpu}, {cpus:.0f} CPUs" + (f"; {model}" if model else "")
-            blocks.append((words, pd.concat([host[gpus.isna() | (gpus == model)], nowhere]).sort_index()))
+            rows = host[(host["device"] == "cpu") | (gpus == model)]
+            lost = host[(host["device"] == "gpu") & gpus.isna()]  # no GPU was there, or it did not answer
+            lost = lost[~lost[CURVE].apply(tuple, axis=1).isin(rows[CURVE].apply(tuple, axis=1))]
+            blocks.append((words, pd.concat([rows, lost, nowhere]).sort_index()))
     return blocks or [("", timings)]
 
 

@@ -29,7 +29,7 @@ class Job:
     ----------
     minutes : int, from the start of the job
     memory_mb : int, units of 2^20 bytes
-    most_mb : int, what another attempt would get
+    most_mb : int, what another attempt would get; 0 if it gets no more
     """
 
     minutes: int
@@ -55,7 +55,8 @@ def note_of(out):
 
 def begin(out, job, record):
     """Note that an attempt begins, and what is known before it."""
-    left = {"run": job.run, "slurm": os.environ.get("SLURM_JOB_ID"), "job": vars(job), "begun": record}
+    slurm = os.environ.get("SLURM_JOB_ID", "")
+    left = {"run": job.run, "slurm": slurm, "log": ask_slurm(slurm).get("StdOut", ""), "job": vars(job), "begun": record}
     write_atomically(note_of(out), json.dumps(left))
 
 
@@ -73,24 +74,30 @@ def earlier(out, job):
         left = json.loads(note_of(out).read_text())
     except FileNotFoundError:
         return None
-    if left["run"] != job.run:
+    if not job.run or left["run"] != job.run:
         return None
     if "record" in left:
         return None if out.name == "fit.json" and left["record"]["status"] == "ok" else left["record"]
-    if left["job"]["final"] and left["slurm"] and killed_for_memory(left["slurm"]):
+    if left["job"]["final"] and killed_for_memory(left["slurm"], Path(left["log"])):
         reason = f"SLURM ended job {left['slurm']} at its memory limit, {left['job']['memory_mb']} MiB"
         return left["begun"] | {"status": "oom_host", "reason": reason}
     return None
 
 
-def killed_for_memory(slurm):
-    """Whether SLURM ended a job at its memory limit: by the job's state, or else by what its log says."""
+def ask_slurm(slurm):
+    """What SLURM says of a job, a dict of words; empty without SLURM, or when it has forgotten the job."""
+    if not slurm:
+        return {}
     try:
         asked = subprocess.run(["scontrol", "show", "job", slurm], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    facts = dict(re.findall(r"(\w+)=(\S*)", asked.stdout))
-    if facts.get("JobState") == "OUT_OF_MEMORY":
-        return True
-    log = Path(facts.get("StdOut", ""))
+        return {}
+    return dict(re.findall(r"(\w+)=(\S*)", asked.stdout))
+
+
+def killed_for_memory(slurm, log):
+    """Whether SLURM ended a job at its memory limit: by the job's state as long as SLURM knows it, and by the job's log."""
+    state = ask_slurm(slurm).get("JobState", "FAILED")
+    if state != "FAILED":
+        return state == "OUT_OF_MEMORY"
     return log.is_file() and bool(KILLED_FOR_MEMORY.search(log.read_text(errors="replace")))

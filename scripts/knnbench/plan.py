@@ -212,10 +212,10 @@ def host_bytes(size, backend):
 
 
 def longest_s(timing):
-    """Seconds that a cell can take before each of its limits has ended it, with minutes for imports, loading and scoring."""
+    """Seconds that a cell can take before each of its limits has ended it, ten minutes for imports and scoring included."""
     passes = 3 + 2 * timing["min_repeats"] * (2 + len(timing["batch_sizes"]))
     attempts = 3 if timing["retry_noisy"] else 1
-    return 300 + attempts * (2 * timing["max_fit_s"] + passes * timing["max_query_s"])
+    return 600 + attempts * (2 * timing["max_fit_s"] + passes * timing["max_query_s"])
 
 
 def expect_cell(cell, size, backend, seen, timing):

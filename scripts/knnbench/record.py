@@ -82,8 +82,11 @@ def how_it_ended(outcome, device):
     if "status" in found:
         return found["status"], found.get("reason", "")
     if outcome.timed_out:
-        limit = "the time limit of its job" if outcome.job_over else "its time limit"
-        return TIMEOUTS.get(stage, "failed"), f"{stage} was ended at {limit}"
+        if outcome.job_over:
+            before = stage in ("start", "import", "load", "save")
+            status = TIMEOUTS.get(stage, "timeout_fit" if before else "timeout_query")
+            return status, f"{stage} was ended at the time limit of its job"
+        return TIMEOUTS.get(stage, "failed"), f"{stage} was ended at its time limit"
     if outcome.oom_killed:
         return "oom_host", f"killed by the kernel for lack of memory during {stage}"
     if outcome.signal == "SIGABRT" and (status := out_of_memory(outcome.output[-2000:], device)):

@@ -228,7 +228,7 @@ def row(config, cell, dataset, records, residency, ceiling):
         "threads": worst.get("threads"),
         "environment": worst["environment"],
         "versions": "; ".join(f"{name} {version}" for name, version in worst.get("versions", {}).items()),
-        "parameters": json.dumps(worst["parameters"]),
+        "parameters": json.dumps(worst["parameters"], sort_keys=True),
         "node": machine["node"],
         "cpu": machine["cpu"],
         "cpus": machine["cpus"],
@@ -295,7 +295,7 @@ def compare(entries):
                 found, low, high = ratio(at_second, at_first)
                 verdict = SAME if low <= 1 else "faster"
             names = [f"{each['backend']}-{each['device']}" for each, _ in (fast, slow)]
-            comparisons.append((*search, *names, found, low, high, verdict))
+            comparisons.append((*search[:-1], "; ".join([search[-1], *models]), *names, found, low, high, verdict))
     return comparisons
 
 

@@ -41,15 +41,18 @@ def summarise(timings, comparisons):
         ranked = here.sort_values("query_median_s").to_dict("records")
         machine = f"{cpu}, {cpus:.0f} CPUs"
         note = f"; {machine}" * (len(machines) > 1)
+        models = timings["gpu"].dropna().astype(str).str.split(",").str[0].nunique()
         if not ranked:
             lines.append(f"  {dataset:20} none was measured{note}")
             continue
         best = ranked[0]
+        if models > 1 and best["device"] == "gpu":
+            note += f"; {best['gpu']}"
         same = comparisons[
             (comparisons["dataset"] == dataset)
             & (comparisons["n_neighbors"] == k)
             & (comparisons["residency"] == "host")
-            & (comparisons["machine"] == machine)
+            & comparisons["machine"].astype(str).str.startswith(machine)
             & (comparisons["faster"] == f"{best['backend']}-{best['device']}")
             & (comparisons["verdict"] == SAME)
         ]["slower"].tolist()
