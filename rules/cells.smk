@@ -20,7 +20,7 @@ rule build_index:
         "logs/build_index/{dataset}/{backend}-{device}.log",
     priority: lambda wildcards: turn(wildcards.dataset, wildcards.backend, wildcards.device)
     group:
-        "cells-{dataset}-{device}"
+        GROUP
     conda:
         lambda wildcards: f"../envs/{cell_environment(wildcards)}.yaml"
     threads: config["timing"]["threads"] or machine.available_cpus()
@@ -52,7 +52,7 @@ rule measure_cell:
         "logs/measure_cell/{dataset}/{backend}-{device}/k{k}.round{round}.log",
     priority: lambda wildcards: turn(*wildcards) - 1 - int(wildcards.round)
     group:
-        "cells-{dataset}-{device}"
+        GROUP
     conda:
         lambda wildcards: f"../envs/{cell_environment(wildcards)}.yaml"
     threads: config["timing"]["threads"] or machine.available_cpus()

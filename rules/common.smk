@@ -491,6 +491,8 @@ def queue(minutes, memory_mb, device):
     }
 
 
+# An index and its cells are one job of a queue.
+GROUP = "cells-{dataset}-{device}" if CLUSTER else None
 FOR_CELL = queue(cell_minutes, cell_memory_mb, lambda wildcards: wildcards.device)
 FOR_DATASET = queue(
     dataset_minutes, dataset_memory_mb, lambda wildcards: "gpu" if GPU_PYTHON else "cpu"

@@ -61,7 +61,7 @@ def choose(timings):
             if rows[column].nunique() > 1 and rows["origin"].nunique() > 1:
                 each = "; ".join(f"{value} in {origin}" for value, origin in rows.groupby(column)["origin"].first().items())
                 raise SystemExit(
-                    f"{backend} on {device}, {machine}: {column} is {each}; one curve cannot have both, leave one out"
+                    f"{backend} on {device}, {machine}: {column} is {each}; a curve cannot mix them, leave one out"
                 )
     return chosen.drop_duplicates(CELL)
 
@@ -112,9 +112,8 @@ def main():
             places |= entry["environments"]
     (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     origins = "".join(f"{len(rows)} rows from {origin}\n" for origin, rows in chosen.groupby("origin", sort=False))
-    (out / "summary.txt").write_text(
-        summarise(*(pd.read_csv(out / name) for name in ("timings.csv", "comparisons.csv"))) + "\n" + origins
-    )
+    words = summarise(*(pd.read_csv(out / name) for name in ("timings.csv", "comparisons.csv")))
+    (out / "summary.txt").write_text(f"{words}\n{origins}")
 
 
 if __name__ == "__main__":

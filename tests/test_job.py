@@ -38,6 +38,9 @@ def test_a_whole_record_is_taken_over_by_the_same_run_only(tmp_path, job, monkey
     assert earlier(out, job) == WHOLE and note_of(out) == tmp_path / ".k5.round0.json.attempt"
     monkeypatch.setenv("KNNBENCH_RUN", "another run")
     assert earlier(out, Job(10, 2000, 2000)) is None
+    monkeypatch.delenv("KNNBENCH_RUN")  # a command that is pasted into a terminal measures, every time
+    finish(out, Job(10, 2000, 2000), WHOLE)
+    assert earlier(out, Job(10, 2000, 2000)) is None
 
 
 def test_an_index_is_gone_with_its_record(tmp_path, job):

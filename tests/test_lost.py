@@ -168,7 +168,7 @@ def test_resources_that_others_keep(tiny, environments, tmp_path):
 
     suites = "suites={tiny: {datasets: [toy-hyperbolic], n_neighbors: [1]}}"
     missing = subprocess.run([*command, "--config", suites], cwd=another, capture_output=True, text=True)
-    assert missing.returncode == 1 and "resources_dir" in missing.stderr and "no " in missing.stderr
+    assert missing.returncode == 1 and "resources_dir" in missing.stderr and "toy-hyperbolic.hdf5" in missing.stderr
     other = subprocess.run(
         [*command, "--config", "datasets={toy-euclidean: {seed: 3}}"], cwd=another, capture_output=True, text=True
     )

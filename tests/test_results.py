@@ -281,12 +281,16 @@ def test_merge(tmp_path):
         and f"{first} and {again} both have data: fast on cpu, K = 10, on A CPU, 2 CPUs" in refused.stderr
     )
     assert "query_median_s" in refused.stderr
-    for column, value in (("dataset_sha256", "other"), ("parameters", "other"), ("schema_version", 2)):
+    for column, value in (("dataset_sha256", "other"), ("parameters", "[]"), ("schema_version", 2)):
         rows = pd.read_csv(second / "timings.csv", dtype=object)
         rows.assign(**{"dataset_sha256": "same", column: value}).to_csv(tmp_path / "again/timings.csv", index=False)
         pd.read_csv(first / "timings.csv").assign(dataset_sha256="same").to_csv(tmp_path / "copy/timings.csv", index=False)
         refused = merge(tmp_path, copy, again)
         assert refused.returncode == 1 and f"{column} is " in refused.stderr and "Traceback" not in refused.stderr
+    rows = pd.read_csv(first / "timings.csv", dtype=object).assign(n_neighbors=50, threads=1)
+    rows.to_csv(again / "timings.csv", index=False)
+    refused = merge(tmp_path, first, again)
+    assert refused.returncode == 1 and "fast on cpu, A CPU, 2 CPUs: threads is " in refused.stderr
     nowhere = merge(tmp_path, tmp_path / "nowhere")
     assert nowhere.returncode == 1 and "there is no timings.csv; a source is results/SUITE of a run" in nowhere.stderr
 
