@@ -89,6 +89,9 @@ down() {
             done
         fi
     done
+    # What a job left whose node was lost.
+    pkill -KILL slurmstepd || true
+    pkill -KILL -f "$folder/" || true
     rm -f /etc/slurm/slurm.conf /etc/slurm/gres.conf
 }
 

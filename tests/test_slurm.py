@@ -70,11 +70,12 @@ def lose_the_node():
     subprocess.run([*update, "state=resume"], stderr=subprocess.DEVNULL)
 
 
-def test_cells_of_a_queue(project, queue):
+def test_cells_of_a_queue(project, queue, request):
     """A GPU cell has the GRES; limits of time and memory become statuses; a lost node takes nothing measured with it."""
     shutil.copy(ROOT / "tests/hostile.py", project / "scripts/knnbench/backends/hostile.py")
     (project / "queue.yaml").write_text(SUITE)
     run = run_on_queue(project)
+    request.addfinalizer(lambda: subprocess.run(["pkill", "-KILL", "-f", f"{project}/Snakefile"]))  # what the lost node ran
     cells = project / "results/cells/toy-euclidean"
     began = cells / "hostile-slow-cpu/.k5.round0.json.attempt"
     while not (began.exists() and "begun" in json.loads(began.read_text())):
