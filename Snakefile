@@ -9,6 +9,7 @@ configfile: f"{workflow.basedir}/config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/queue.smk"
 include: "rules/environments.smk"
 include: "rules/datasets.smk"
 include: "rules/cells.smk"
