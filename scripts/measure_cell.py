@@ -43,7 +43,7 @@ def parse_arguments(words):
         nargs=3,
         default=(0, 0, 0),
         metavar=("MINUTES", "MIB", "MOST"),
-        help="asked of a queue; MOST may be",
+        help="asked of a queue, and the most memory that may be",
     )
     parser.add_argument("--worker", nargs=4, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args(words)

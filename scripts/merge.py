@@ -25,17 +25,25 @@ def read(source, name):
     return table.where(table.notna(), None).assign(origin=str(source))
 
 
-def refuse_differences(timings):
-    """End if what has one name is not one thing in all sources."""
-    for column, group, hint in (
-        ("schema_version", None, f"gather the older ones again with the code of version {SCHEMA_VERSION}"),
-        ("dataset_sha256", "dataset", "other points were searched, which is no comparison"),
-        ("parameters", "backend", "give one of them another name"),
-    ):
-        for name, rows in timings.dropna(subset=[column]).groupby(group or (lambda row: "every row")):
-            if rows[column].nunique() > 1:
-                each = "; ".join(f"{value} in {origin}" for value, origin in rows.groupby(column)["origin"].first().items())
-                raise SystemExit(f"{name}: {column} is {each}; {hint}")
+def refuse_differences(rows, name, column, hint):
+    """End if a column has several values in rows that should agree."""
+    if rows[column].nunique() > 1:
+        each = "; ".join(f"{value} in {origin}" for value, origin in rows.groupby(column)["origin"].first().items())
+        raise SystemExit(f"{name}: {column} is {each}; {hint}")
+
+
+def check(timings):
+    """End if what has one name is not one thing in all sources, or a curve would mix two things."""
+    refuse_differences(timings, "sources", "schema_version", f"gather the older with the code of version {SCHEMA_VERSION}")
+    for name, rows in timings.groupby("dataset"):
+        refuse_differences(rows, name, "dataset_sha256", "other points were searched, which is no comparison")
+    for name, rows in timings.groupby("backend"):
+        refuse_differences(rows, name, "parameters", "give one of them another name")
+    for (backend, device, machine), rows in timings.groupby(["backend", "device", "machine"]):
+        if rows["origin"].nunique() > 1:
+            for column in ("threads", "versions"):
+                name = f"{backend} on {device}, {machine}"
+                refuse_differences(rows, name, column, "a curve cannot mix them, leave one out")
 
 
 def choose(timings):
@@ -56,13 +64,6 @@ def choose(timings):
             f"{first} and {second} both have {dataset}: {backend} on {device}, K = {k}, on {machine}, and differ in {differ}; "
             "leave one of them out, or measure it in one run with several timing.rounds"
         )
-    for column in ("threads", "versions"):
-        for (backend, device, machine), rows in chosen.dropna(subset=[column]).groupby(["backend", "device", "machine"]):
-            if rows[column].nunique() > 1 and rows["origin"].nunique() > 1:
-                each = "; ".join(f"{value} in {origin}" for value, origin in rows.groupby(column)["origin"].first().items())
-                raise SystemExit(
-                    f"{backend} on {device}, {machine}: {column} is {each}; a curve cannot mix them, leave one out"
-                )
     return chosen.drop_duplicates(CELL)
 
 
@@ -84,8 +85,8 @@ def main():
     sources, out = arguments.sources, arguments.out
     tables = {name: pd.concat([read(source, name) for source in sources]) for name in ("timings", "samples", "batches")}
     timings = tables["timings"]
-    refuse_differences(timings)
     timings["machine"] = [machine_words(row) for row in timings.to_dict("records")]
+    check(timings)
     place = [*CELL[:-1], "origin"]
     machines = timings.drop_duplicates(place).set_index(place)["machine"]
     for name in ("samples", "batches"):

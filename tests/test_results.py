@@ -29,6 +29,7 @@ BACKENDS = {
 for entry in BACKENDS.values():
     entry.setdefault("prunes", False)
     entry.setdefault("saves", False)
+    entry.setdefault("parameters", {})
 CONFIG = {
     "suite": "s",
     "datasets": {"data": {"title": "R^D"}},

@@ -55,8 +55,8 @@ def queue(tmp_path_factory):
     slurm("down", folder)
 
 
-def run_on_queue(project, *options):
-    command = [sys.executable, "-m", "snakemake", *OPTIONS, *options]
+def run_on_queue(project):
+    command = [sys.executable, "-m", "snakemake", *OPTIONS]
     with open(project / "run.log", "w") as log:
         return subprocess.Popen(command, cwd=project, stdout=log, stderr=log)
 
