@@ -6,6 +6,7 @@ min_version("9.27")
 
 
 configfile: f"{workflow.basedir}/config.yaml"
+configfile: f"{workflow.basedir}/claims.yaml"
 
 
 include: "rules/common.smk"
@@ -16,6 +17,7 @@ include: "rules/cells.smk"
 include: "rules/results.smk"
 include: "rules/merge.smk"
 include: "rules/figures.smk"
+include: "rules/report.smk"
 include: "rules/publish.smk"
 include: "rules/plan.smk"
 include: "rules/selftest.smk"
@@ -29,6 +31,8 @@ rule all:
         f"results/{SUITE}/batches.csv",
         f"results/{SUITE}/comparisons.csv",
         f"results/{SUITE}/summary.txt",
+        f"results/{SUITE}/report.html",
+        f"results/{SUITE}/tables",
         FIGURES,
         [f"results/{SUITE}/missing.txt"] if not_had() else [],  # a run that lacks datasets is never done
     localrule: True

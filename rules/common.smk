@@ -25,6 +25,8 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from knnbench import gpu, machine
 from knnbench.config import (
+    CHARTS,
+    SUITE_FIGURES,
     ConfigError,
     cells,
     check_cluster,
@@ -35,6 +37,7 @@ from knnbench.config import (
 )
 from knnbench.download import address, is_there
 from knnbench.environment import is_optional, read_pins
+from knnbench.recommend import ASKED
 
 try:
     resolve(
@@ -69,7 +72,12 @@ if config["timing"]["budget_h"] and workflow.is_main_process:
 ROUNDS = range(config["timing"]["rounds"])
 FIGURES = [
     f"results/{SUITE}/figures/{name}.{suffix}"
-    for name in [*config["suites"][SUITE]["datasets"], "roofline"]
+    for dataset in config["suites"][SUITE]["datasets"]
+    for name in [dataset, *(f"{dataset}.{chart}" for chart in CHARTS)]
+    for suffix in config["figures"]["formats"]
+] + [
+    f"results/{SUITE}/figures/{name}.{suffix}"
+    for name in SUITE_FIGURES
     for suffix in config["figures"]["formats"]
 ]
 
@@ -253,6 +261,7 @@ onstart:
 
 wildcard_constraints:
     suite=re.escape(SUITE),
+    folder=rf"results/(?:{re.escape(SUITE)}|merged)|published/[^/]+",
     file="|".join(map(re.escape, DOWNLOADS)),
     name=r"[^/]+",
     dataset="|".join(map(re.escape, config["datasets"])),
@@ -339,6 +348,24 @@ def made_from(name):
     return json.dumps(
         {key: value for key, value in settings.items() if key not in only_planned}, sort_keys=True
     )
+
+
+def tables(wildcards):
+    """What a run left in a folder of results; published samples are compressed."""
+    samples = "samples.csv.gz" if wildcards.folder.startswith("published/") else "samples.csv"
+    names = ("config.yaml", "timings.csv", "comparisons.csv", "batches.csv", samples)
+    return [f"{wildcards.folder}/{name}" for name in names]
+
+
+def problem(wildcards):
+    """What `snakemake recommend` is asked."""
+    asked = {key: config.get(key) for key in ASKED}
+    if missing := [key for key, value in asked.items() if value is None]:
+        raise WorkflowError(
+            f"recommend: say also {', '.join(missing)}; such as --config n_train=1e6 dimension=96"
+            " metric=angular n_neighbors=10 recall=0.9 n_queries=1e5 device=cpu"
+        )
+    return json.dumps(asked)
 
 
 def sources(wildcards):

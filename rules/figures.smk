@@ -3,6 +3,8 @@
 Needs  results/{suite}/timings.csv
 Makes  results/{suite}/figures/{dataset}.{png,svg,pdf}: queries per second against K, with the fit times
        results/{suite}/figures/roofline.{png,svg,pdf}: how much of the machine the exact backends use
+       {folder}/figures/{dataset}.{recall,build,break-even,memory,phases}.{png,svg,pdf}
+       {folder}/figures/scaling.{png,svg,pdf}, scaling.csv, crossings.csv: how times grow, and where libraries overtake others
 """
 
 
@@ -71,3 +73,84 @@ rule plot_roofline:
     shell:
         "{params.python} {input.code[0]:q} --config {input.config:q} --timings {input.timings:q}"
         " --ceilings {input.ceilings:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule plot_charts:
+    input:
+        tables,
+        code=code(
+            "plot_charts.py",
+            "knnbench/charts.py",
+            "knnbench/findings.py",
+            "knnbench/folder.py",
+            "knnbench/figures.py",
+            "knnbench/words.py",
+        ),
+    output:
+        [
+            report(
+                f"{{folder}}/figures/{{dataset}}.{chart}.{suffix}",
+                caption=f"captions/{chart}.rst",
+                category=chart.capitalize(),
+                labels={"dataset": "{dataset}", "file": suffix},
+            )
+            for chart in CHARTS
+            for suffix in config["figures"]["formats"]
+        ],
+    log:
+        "logs/plot_charts/{folder}/{dataset}.log",
+    wildcard_constraints:
+        dataset="|".join(map(re.escape, {*config["datasets"], *MERGED})),
+    localrule: LOCAL
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+        figures=json.dumps(config["figures"]),
+    message:
+        "Draw the charts of {wildcards.dataset}"
+    shell:
+        "{params.python} {input.code[0]:q} --folder {wildcards.folder:q} --dataset {wildcards.dataset:q}"
+        " --figures {params.figures:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule plot_scaling:
+    input:
+        tables,
+        code=code(
+            "plot_scaling.py",
+            "knnbench/scaling.py",
+            "knnbench/charts.py",
+            "knnbench/folder.py",
+            "knnbench/figures.py",
+            "knnbench/words.py",
+        ),
+    output:
+        exponents=report(
+            "{folder}/scaling.csv", caption="captions/exponents.rst", category="Scaling"
+        ),
+        crossings=report(
+            "{folder}/crossings.csv", caption="captions/crossings.rst", category="Scaling"
+        ),
+        figures=report(
+            [f"{{folder}}/figures/scaling.{suffix}" for suffix in config["figures"]["formats"]],
+            caption="captions/scaling.rst",
+            category="Scaling",
+        ),
+    log:
+        "logs/plot_scaling/{folder}.log",
+    localrule: LOCAL
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+        figures=json.dumps(config["figures"]),
+    message:
+        "Draw how times grow"
+    shell:
+        "{params.python} {input.code[0]:q} --folder {wildcards.folder:q} --figures {params.figures:q}"
+        " --table {output.exponents:q} --crossings {output.crossings:q} --out {output.figures:q} > {log:q} 2>&1"

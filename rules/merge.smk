@@ -63,10 +63,11 @@ rule merge_tables:
 
 rule merge:
     input:
-        "results/merged/timings.csv",
+        multiext("results/merged/", "timings.csv", "report.html", "tables"),
         expand(
-            "results/merged/figures/{dataset}.{suffix}",
+            "results/merged/figures/{dataset}{chart}.{suffix}",
             dataset=MERGED,
+            chart=["", *(f".{chart}" for chart in CHARTS)],
             suffix=config["figures"]["formats"],
         ),
     localrule: True

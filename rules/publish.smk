@@ -17,6 +17,10 @@ rule publish:
                 "batches.csv",
                 "comparisons.csv",
                 "summary.txt",
+                "claims.csv",
+                "scaling.csv",
+                "crossings.csv",
+                "tables",
             )
         ],
         figures=FIGURES,

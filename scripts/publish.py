@@ -33,6 +33,8 @@ def main():
         if path.name == "samples.csv":
             with gzip.GzipFile(arguments.out / f"{path.name}.gz", "wb", mtime=0) as file:  # the same bytes for the same samples
                 file.write(path.read_bytes())
+        elif path.is_dir():
+            shutil.copytree(path, arguments.out / path.name)
         else:
             shutil.copy(path, arguments.out)
     for path in arguments.figures:

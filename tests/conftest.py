@@ -97,3 +97,12 @@ def project(tmp_path, environments):
     (copy / "resources").mkdir()
     os.symlink(environments, copy / "resources/environments")
     return copy
+
+
+def program(name, package):
+    """Path of a program that a test needs; Debian's package is installed where that can be done, else the test is skipped."""
+    if shutil.which(name) is None and os.getuid() == 0 and shutil.which("apt-get"):
+        quiet = {"stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
+        subprocess.run(["apt-get", "update", "-qq"], **quiet)
+        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package], **quiet)
+    return shutil.which(name) or pytest.skip(f"there is no {name} here")

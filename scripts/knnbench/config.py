@@ -1,6 +1,7 @@
 """The configuration: check it, fill in defaults, and list the cells of a suite."""
 
 import difflib
+import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ SOURCE_KEYS = {
     "url": ({"url"}, {"sha256", "n", "d", "queries", "megabytes"}),
 }
 CODE = Path(__file__).parent
+CHARTS = ("recall", "build", "break-even", "memory", "phases")  # of every dataset, besides its speeds
+SUITE_FIGURES = ("roofline", "scaling")
 DIGITS = 1797  # points of scikit-learn's digits, training and test together
 DEFAULT_QUERIES = 10_000
 
@@ -118,6 +121,8 @@ def resolve(config, schema):
         suite.setdefault("backends", [each for each, backend in config["backends"].items() if not backend["named"]])
         require_known(f"suites.{name}.datasets", suite["datasets"], config["datasets"])
         require_known(f"suites.{name}.backends", suite["backends"], config["backends"])
+    for name, claim in config["claims"].items():
+        check_claim(name, claim, config)
     suite = config["suites"][config["suite"]]
     largest = max(suite["n_neighbors"])
     for name in suite["datasets"]:
@@ -127,6 +132,20 @@ def resolve(config, schema):
                 f"suites.{config['suite']}.n_neighbors: K = {largest} exceeds the {n} points of dataset {name!r}; "
                 "lower K or leave the dataset out"
             )
+
+
+def check_claim(name, claim, config):
+    """Check that a claim names datasets and backends that there are, and bounds in their order."""
+    known = [f"{backend}-{device}" for backend, entry in config["backends"].items() for device in entry["environments"]]
+    require_known(f"claims.{name}.datasets", claim["datasets"], config["datasets"])
+    for side in ("slower", "faster"):
+        require_known(f"claims.{name}.{side}.dataset", [claim[side].get("dataset", claim["datasets"][0])], config["datasets"])
+        for pattern in claim[side]["backends"]:
+            if not fnmatch.filter(known, pattern.removeprefix("!")):
+                hint = f"{suggest(pattern, known)}known are {', '.join(known)}, and patterns of these such as faiss-*-cpu"
+                raise ConfigError(f"claims.{name}.{side}.backends: {pattern!r} names no backend and device; {hint}")
+    if claim["ratio"][0] > claim["ratio"][1]:
+        raise ConfigError(f"claims.{name}.ratio: {claim['ratio']}; the least ratio comes first, .inf is no upper bound")
 
 
 def check_cluster(config):
@@ -164,6 +183,8 @@ def require_file(place, name, folder, suffix):
 def check_dataset(name, settings):
     """Check that a dataset has the keys that its source needs and no others, and fill in their defaults."""
     require_known(f"datasets.{name}.metric", [settings["metric"]], METRICS)
+    if name in SUITE_FIGURES or name.endswith(tuple(f".{chart}" for chart in CHARTS)):
+        raise ConfigError(f"datasets.{name}: a figure has this name; give the dataset another one")
     source = settings["source"]
     if source == "file":
         required, optional = ({"path"}, set()) if "path" in settings else ({"train", "test"}, set())

@@ -1,9 +1,12 @@
 """What came out, in words. Standard library only, but for the tables that it is given."""
 
 import itertools
+import re
 
 from knnbench.record import NOT_RUN
 
+POWER = r"\^(?:\{([^}]*)\}|(\w))"
+RAISED = str.maketrans("0123456789+-DKNdkn", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᴰᴷᴺᵈᵏⁿ")
 SAME = "not distinguishable"
 ONE_ROUND = "one round"
 
@@ -12,6 +15,16 @@ def name_of(row):
     """How a row is called in words: label and device."""
     place = ", on the device" if row["residency"] == "device" else ""
     return f"{row['label']} ({row['device'].upper()}{place})"
+
+
+def plain(title):
+    """A title with its powers, such as R^D or S^{D-1}, in Unicode's raised letters."""
+    return re.sub(POWER, lambda power: (power[1] or power[2]).translate(RAISED), title)
+
+
+def typical_k(timings):
+    """The K nearest to 10, which stands for all of them where there is room for one."""
+    return min(timings["n_neighbors"].unique(), key=lambda k: (abs(k - 10), k))
 
 
 def summarise(timings, comparisons):
@@ -27,7 +40,7 @@ def summarise(timings, comparisons):
     """
     counts = timings["status"].value_counts()
     lines = [f"Suite {timings['suite'][0]}: {len(timings)} rows, " + ", ".join(f"{n} {s}" for s, n in counts.items())]
-    k = min(timings["n_neighbors"].unique(), key=lambda k: (abs(k - 10), k))
+    k = typical_k(timings)
     lines += ["", f"Fastest exact backend at K = {k}, queries per second:"]
     exact = timings[
         timings["exact"]

@@ -1,0 +1,138 @@
+"""Write what people look at: snakemake report; snakemake published/NAME/report.html
+
+Needs  the tables of a folder: results/{suite}, results/merged, published/{name}
+Makes  {folder}/report.html: one page with everything in it
+       {folder}/claims.csv: whether what was claimed holds
+       {folder}/tables/: LaTeX and Markdown
+`snakemake recommend` prints which backend to use for a problem, from all results that are here.
+"""
+
+
+rule check_claims:
+    input:
+        tables,
+        code=code(
+            "check_claims.py",
+            "knnbench/claims.py",
+            "knnbench/folder.py",
+            "knnbench/figures.py",
+            "knnbench/words.py",
+        ),
+    output:
+        report("{folder}/claims.csv", caption="captions/claims.rst", category="Claims"),
+    log:
+        "logs/check_claims/{folder}.log",
+    localrule: LOCAL
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+        claims=json.dumps(config["claims"]),
+    message:
+        "Check the claims in {wildcards.folder}"
+    shell:
+        "{params.python} {input.code[0]:q} --folder {wildcards.folder:q} --claims {params.claims:q}"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+rule make_tables:
+    input:
+        tables,
+        code=code(
+            "make_tables.py",
+            "knnbench/findings.py",
+            "knnbench/folder.py",
+            "knnbench/figures.py",
+            "knnbench/words.py",
+        ),
+    output:
+        report(
+            directory("{folder}/tables"),
+            patterns=["{table}.md"],
+            caption="captions/tables.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+    log:
+        "logs/make_tables/{folder}.log",
+    localrule: LOCAL
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+    message:
+        "Write the tables of {wildcards.folder}"
+    shell:
+        "{params.python} {input.code[0]:q} --folder {wildcards.folder:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule make_report:
+    input:
+        tables,
+        claims="{folder}/claims.csv",
+        code=code(
+            "make_report.py",
+            "knnbench/charts.py",
+            "knnbench/claims.py",
+            "knnbench/findings.py",
+            "knnbench/folder.py",
+            "knnbench/figures.py",
+            "knnbench/recommend.py",
+            "knnbench/words.py",
+            "page/page.html",
+            "page/page.css",
+            "page/page.js",
+        ),
+    output:
+        report("{folder}/report.html", caption="captions/report.rst", category="Report"),
+    log:
+        "logs/make_report/{folder}.log",
+    localrule: LOCAL
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+    message:
+        "Write {output}"
+    shell:
+        "{params.python} {input.code[0]:q} --folder {wildcards.folder:q} --claims {input.claims:q} --logs logs"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        multiext(f"results/{SUITE}/", "report.html", "claims.csv", "tables"),
+    localrule: True
+
+
+rule recommend:
+    log:
+        "logs/recommend.log",
+    localrule: True
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+        script=SCRIPTS / "recommend.py",
+        problem=problem,
+        folders=sorted(
+            {
+                path.parent
+                for path in [
+                    *Path("results").glob("*/timings.csv"),
+                    *ROOT.glob("published/*/timings.csv"),
+                ]
+            }
+        ),
+    message:
+        "Rank the backends for {params.problem}"
+    shell:
+        "{params.python} {params.script:q} --ask {params.problem:q} --folders {params.folders:q} 2>&1 | tee {log:q}"

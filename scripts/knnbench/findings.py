@@ -1,0 +1,163 @@
+"""What results say in words: what is fastest, what its fit costs, whether it is exact, how sure that is, what did not run."""
+
+import math
+
+from knnbench.record import NOT_RUN
+from knnbench.words import SAME
+
+
+def number(value, digits=3):
+    """A number with its thousands apart and no more digits than are known."""
+    if not math.isfinite(value):
+        return "no number of"
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:,.{digits}g}"
+
+
+def seconds(value):
+    """A time in a unit that suits it."""
+    for size, unit in ((3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value * 1e9:.3g} ns"
+
+
+def tied_with(best, comparisons):
+    """Curves that are not distinguishable from the best one, in the same search and on the same machine.
+
+    Parameters
+    ----------
+    best : row of Results.timings
+    comparisons : DataFrame
+
+    Returns
+    -------
+    tied : list of str, curves
+    """
+    same = comparisons[
+        (comparisons["dataset"] == best["dataset"])
+        & (comparisons["n_neighbors"] == best["n_neighbors"])
+        & (comparisons["residency"] == best["residency"])
+        & (comparisons["faster"] == best["curve"])
+        & [best["machine"].startswith(words) for words in comparisons["machine"]]
+    ]
+    return same[same["verdict"] == SAME]["slower"].tolist()
+
+
+def break_even(rows):
+    """From how many queries on each fit pays off, against the brute force that answers the most queries per second.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Measured rows of one dataset, machine, residency and K.
+
+    Returns
+    -------
+    against : str, the name of that brute force; None if there is none
+    found : list of (str, float, float, float)
+        Name, queries, and what they may be by the intervals of both times; infinite if it never pays off, 0 if at once.
+    """
+    brute = rows[rows["exact"] & ~rows["prunes"]]
+    if brute.empty:
+        return None, []
+    base, found = brute.loc[brute["query_median_s"].idxmin()], []
+    for row in rows[~rows.index.isin(brute.index) & (rows["status"] == "ok")].to_dict("records"):
+        costs = row["fit_s"] - base["fit_s"]
+
+        def pays_off(own, other, row=row, costs=costs):
+            saved = (other - own) / row["queries"]
+            if saved <= 0:
+                return math.inf
+            return max(0.0, costs / saved)
+
+        found.append(
+            (
+                row["name"],
+                pays_off(row["query_median_s"], base["query_median_s"]),
+                pays_off(row["query_low_s"], base["query_high_s"]),
+                pays_off(row["query_high_s"], base["query_low_s"]),
+            )
+        )
+    return base["name"], sorted(found, key=lambda each: each[1])
+
+
+def break_even_words(rows, names=None):
+    """The sentences of `break_even`, of all or some names."""
+    against, found = break_even(rows)
+    sentences = []
+    for name, queries, low, high in found:
+        if names is not None and name not in names:
+            continue
+        if queries == 0:
+            sentences.append(f"{name} pays off from the first query.")
+        elif math.isinf(queries):
+            sentences.append(f"{name} does not pay off: it answers no faster.")
+        else:
+            most = "never" if math.isinf(high) else number(high)
+            sentences.append(f"{name} pays off after {number(queries)} queries (by the intervals {number(low)} to {most}).")
+    return against, sentences
+
+
+def sureness(best, ranked, comparisons):
+    """How sure it is that the first of a ranking is the fastest."""
+    if len(ranked) == 1:
+        return "nothing else was measured to compare it with"
+    if best["rounds"] == 1:
+        return "one process each, so whether the order would hold in the next was not tested (timing.rounds: 3 does)"
+    tied = tied_with(best, comparisons)
+    names = [row["name"] for row in ranked[1:] if row["curve"] in tied]
+    if names:
+        return f"not distinguishable from {', '.join(names)} in {best['rounds']:.0f} processes each"
+    return f"distinguishable from every other in {best['rounds']:.0f} processes each, at 99%"
+
+
+def findings(rows, comparisons, k):
+    """Answer a newcomer's five questions about one dataset on one machine, at one K, from NumPy to NumPy.
+
+    Parameters
+    ----------
+    rows : DataFrame, of Results.timings: one dataset, one machine
+    comparisons : DataFrame, of Results
+    k : int
+
+    Returns
+    -------
+    answers : list of (str, str), question and answer
+    """
+    host = rows[(rows["residency"] == "host") & (rows["n_neighbors"] == k)]
+    done = host[host["status"] == "ok"].sort_values("query_median_s")
+    exact, others = done[done["exact"]].to_dict("records"), done[~done["exact"]].to_dict("records")
+    answers, best = [], []
+    for kind, ranked in (("exact", exact), ("approximate", others)):
+        if not ranked:
+            answers.append((f"Fastest {kind}", f"no {kind} backend was measured at K = {k}"))
+            continue
+        first = ranked[0]
+        best.append(first)
+        span = f"{number(first['queries_per_s_low'])} to {number(first['queries_per_s_high'])}"
+        words = f"{first['name']}: {number(first['queries_per_s'])} queries/s at K = {k} (95% interval {span})"
+        answers.append((f"Fastest {kind}", words + (f", recall {first['recall']:.3f}" if kind == "approximate" else "")))
+    fits = [f"{row['name']} fits in {seconds(row['fit_s'])}" for row in best]
+    against, sentences = break_even_words(done, [row["name"] for row in best])
+    if sentences:
+        fits.append(f"against {against}, the fastest brute force: {' '.join(sentences)}")
+    answers.append(("Cost to build", "; ".join(fits) or "nothing was measured"))
+    wrong = [f"{row['name']} missed {row['wrong_neighbors']:,.0f} places" for row in exact if row["wrong_neighbors"]]
+    if exact:
+        total = exact[0]["queries"] * k
+        all_right = f"all {len(exact)} exact backends returned true neighbours in all {total:,.0f} places, checked in float64"
+        answers.append(("Is it exact?", f"of {total:,.0f} places, {'; '.join(wrong)}" if wrong else all_right))
+    if best:
+        groups = filter(None, (exact, others))
+        who = [(row["name"], sureness(row, ranked, comparisons)) for row, ranked in zip(best, groups, strict=True)]
+        flags = host["flags"].dropna()
+        doubts = f"; flags of doubt: {', '.join(sorted(set('; '.join(flags).split('; '))))}" if len(flags) else ""
+        same = len({words for _, words in who}) == 1
+        words = who[0][1] if same else "; ".join(f"{name} is {words}" for name, words in who)
+        answers.append(("How sure?", words + doubts))
+    cells = rows[rows["residency"] == "host"]
+    counts = ", ".join(f"{count} {status}" for status, count in cells["status"].value_counts().items() if status in NOT_RUN)
+    low = (cells["status"] == "low_recall").sum()
+    answers.append(("What failed?", f"of {len(cells)} cells {counts or 'none'}" + f"; {low} with low recall" * bool(low)))
+    return answers

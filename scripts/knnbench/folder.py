@@ -1,0 +1,87 @@
+"""Read what a run left in its folder: results/SUITE, results/merged, or one of published/."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import yaml
+
+from knnbench.figures import by_machine
+from knnbench.results import machine_words
+from knnbench.words import name_of
+
+
+@dataclass(frozen=True)
+class Results:
+    """Tables of a folder.
+
+    Attributes
+    ----------
+    config : dict, the saved configuration
+    timings, comparisons, batches, samples : DataFrame, the CSV files
+        `timings` also has `name` in words, `curve` (backend-device), `machine` in words, the interval of `queries_per_s`, and
+        `memory_bytes`. Rows of a CPU stand with every GPU beside it, rows of cells that got no job with every machine.
+    """
+
+    config: dict
+    timings: pd.DataFrame
+    comparisons: pd.DataFrame
+    batches: pd.DataFrame
+    samples: pd.DataFrame
+
+
+def read_table(folder, name, **options):
+    """Read a CSV file of a folder, compressed or not.
+
+    Raises
+    ------
+    SystemExit
+        There is none.
+    """
+    path = next((path for path in (folder / f"{name}.csv", folder / f"{name}.csv.gz") if path.exists()), None)
+    if path is None:
+        raise SystemExit(f"{folder}: there is no {name}.csv; expected results/SUITE of a run, or a folder of published/")
+    return pd.read_csv(path, **options)
+
+
+def read(folder):
+    """Read the tables of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    SystemExit
+        A table is missing.
+    """
+    tables = {name: read_table(folder, name) for name in ("timings", "comparisons", "batches", "samples")}
+    timings = tables.pop("timings")
+    ran = [row for row in timings.to_dict("records") if pd.notna(row["cpu"])]
+    for table in tables.values():
+        if "machine" not in table:  # results older than that column are of one machine
+            table["machine"] = machine_words(text_of(ran[0])) if ran else ""
+    timings = pd.concat([rows.assign(machine=words) for words, rows in by_machine(timings)])
+    host, device = (
+        timings[[f"{place}{part}_bytes" for part in ("loaded", "fit", "query")]].sum(axis=1, min_count=1)
+        for place in ("", "device_")
+    )
+    timings = timings.assign(
+        name=[name_of(row) for row in timings.to_dict("records")],
+        curve=timings["backend"] + "-" + timings["device"],
+        queries_per_s_low=timings["queries"] / timings["query_high_s"],
+        queries_per_s_high=timings["queries"] / timings["query_low_s"],
+        memory_bytes=host,
+        device_memory_bytes=device,
+    )
+    return Results(yaml.safe_load((folder / "config.yaml").read_text()), timings, **tables)
+
+
+def text_of(row):
+    """A row of a table as a record has it: None where a table has NaN, and whole CPUs."""
+    known = {key: None if pd.isna(value) else value for key, value in row.items()}
+    return known | {"cpus": None if known["cpus"] is None else int(known["cpus"])}

@@ -1,0 +1,76 @@
+"""Which backend to use for a problem, from the measured cells that are nearest to it.
+
+The report's form does the same in page/page.js; a test holds the two together.
+"""
+
+import math
+
+# How far a cell may be from what is asked, in powers of ten of n, d and K: beyond, a time says too little.
+NEAR = (1.0, 0.5, 1.0)
+LISTED = 5
+ASKED = ("n_train", "dimension", "metric", "n_neighbors", "recall", "n_queries", "device")
+
+
+def steps(ask, row):
+    """Powers of ten between what is asked and what was measured: in n, d and K."""
+    pairs = ((ask["n_train"], row["n"]), (ask["dimension"], row["d"]), (ask["n_neighbors"], row["n_neighbors"]))
+    return [math.log10(asked / measured) for asked, measured in pairs]
+
+
+def recommend(ask, rows):
+    """Rank the backends for a problem by the time of the fit and of all queries.
+
+    Every curve stands with the one cell that is nearest in logarithms of n, d and K, on data of the same metric. Times of exact
+    brute forces are scaled by n·d, as their work is. Of trees, graphs and inverted lists we only know that the cost grows no
+    faster, and that it does not fall: theirs are given as a range between the measured time and the scaled one, and ranked by
+    its middle (geometric). The intervals of the medians are in the range.
+
+    Parameters
+    ----------
+    ask : dict, of `ASKED`; `device` may be "any"
+    rows : list of dict
+        Of Results.timings, of one machine, with None where nothing was measured.
+
+    Returns
+    -------
+    ranked : list of dict
+        name, low, high and total (seconds), place (the cell in words), recall, steps.
+    out : list of (str, str)
+        Name and why it is not ranked: too far, did not run, recall.
+    """
+    nearest = {}
+    for row in rows:
+        if row["metric"] != ask["metric"] or ask["device"] not in ("any", row["device"]):
+            continue
+        if row["residency"] != "host" or row["status"] in ("unavailable", "skipped"):
+            continue
+        best = nearest.get(row["curve"])
+        if best is None or math.hypot(*steps(ask, row)) < math.hypot(*steps(ask, best)):
+            nearest[row["curve"]] = row
+    ranked, out = [], []
+    for row in nearest.values():
+        place = f"{row['dataset']}, n = {row['n']:.0f}, d = {row['d']:.0f}, K = {row['n_neighbors']}"
+        if any(abs(step) > limit for step, limit in zip(steps(ask, row), NEAR, strict=True)):
+            out.append((row["name"], f"nearest measured cell is too far: {place}"))
+        elif row["queries_per_s"] is None:
+            out.append((row["name"], f"{row['status']} at {place}"))
+        elif row["recall"] < ask["recall"]:
+            out.append((row["name"], f"recall {row['recall']:.3f} at {place}"))
+        else:
+            work = ask["n_train"] * ask["dimension"] / (row["n"] * row["d"])
+            least, most = (work, work) if row["exact"] and not row["prunes"] else (min(1, work), max(1, work))
+            fastest, middle, slowest = (
+                row["fit_s"] + ask["n_queries"] / row[f"queries_per_s{end}"] for end in ("_high", "", "_low")
+            )
+            ranked.append(
+                {
+                    "name": row["name"],
+                    "low": least * fastest,
+                    "high": most * slowest,
+                    "total": math.sqrt(least * most) * middle,
+                    "place": place,
+                    "recall": row["recall"],
+                    "steps": steps(ask, row),
+                }
+            )
+    return sorted(ranked, key=lambda each: each["total"]), out

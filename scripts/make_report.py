@@ -1,0 +1,294 @@
+"""Write report.html: one page with everything in it, made from the tables of a folder."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+import vl_convert
+from markupsafe import Markup
+
+from knnbench.charts import CONFIG, SHAPES, VIEWS, curve, looks
+from knnbench.claims import overall
+from knnbench.findings import break_even_words, findings, number, seconds
+from knnbench.folder import read
+from knnbench.recommend import LISTED, NEAR
+from knnbench.record import NOT_RUN
+from knnbench.words import plain, typical_k
+
+PAGE = Path(__file__).parent / "page"
+LOG_LINES = 15
+# Columns of the rows in the page, besides rounds and batches.
+SHOWN = (
+    *("dataset", "curve", "name", "device", "residency", "machine", "n_neighbors", "status", "exact", "prunes", "metric"),
+    *("n", "d", "queries_per_s", "queries_per_s_low", "queries_per_s_high", "recall", "fit_s", "ceiling_fraction"),
+    *("import_s", "load_s", "transfer_s", "train_s", "add_s", "compile_s", "first_query_s", "query_median_s"),
+    *("loaded_bytes", "fit_bytes", "query_bytes", "device_loaded_bytes", "device_fit_bytes", "device_query_bytes"),
+)
+PLACE = ["dataset", "backend", "device", "residency", "n_neighbors", "machine"]
+
+
+def megabytes(row):
+    """Peak memory of a row in words."""
+    parts = [f"{row['memory_bytes'] / 1e6:,.0f} MB"] if pd.notna(row["memory_bytes"]) else []
+    parts += [f"{row['device_memory_bytes'] / 1e6:,.0f} MB on the GPU"] if pd.notna(row["device_memory_bytes"]) else []
+    return ", ".join(parts)
+
+
+def span(row):
+    """The interval of a row's queries per second in words."""
+    return f"{number(row['queries_per_s_low'])} to {number(row['queries_per_s_high'])}"
+
+
+def chart_rows(results):
+    """The rows that the page draws and ranks: columns `SHOWN`, words for hovering, speeds of rounds, latencies of batches."""
+    samples = results.samples[results.samples["batch"].isna()]
+    medians = samples.groupby([*PLACE, "round"], sort=False)["seconds"].median().reset_index()
+    rounds = dict(iter(medians.groupby(PLACE, sort=False)))
+    batches = dict(iter(results.batches.dropna(subset=["p50_s"]).groupby(PLACE, sort=False)))
+    rows = []
+    for row in results.timings.to_dict("records"):
+        found = {key: value for key in SHOWN if pd.notna(value := row[key])}
+        if "queries_per_s" in found:
+            found |= {"interval": span(row), "memory": megabytes(row)}
+        found["note"] = "; ".join(str(row[key]) for key in ("status", "flags") if pd.notna(row[key]) and row[key] != "ok")
+        # A machine with a GPU is named with it, its CPU cells without.
+        words = [row["machine"], row["machine"].rsplit("; ", 1)[0]]
+        for machine in dict.fromkeys(words):
+            place = (*(row[key] for key in PLACE[:-1]), machine)
+            if place in rounds and "queries_per_s" in found:
+                speeds = row["queries"] / rounds[place].sort_values("round")["seconds"]
+                found["rounds_per_s"] = [float(f"{speed:.5g}") for speed in speeds]
+            if place in batches:
+                found["batches"] = {
+                    int(size): [float(f"{value:.4g}") for value in values]
+                    for size, *values in batches[place][["batch_size", "p50_s", "p95_s", "p99_s"]].itertuples(index=False)
+                }
+        rows.append({key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in found.items()})
+    return rows
+
+
+COLUMNS = {  # of the page's tables: header -> (text, value to sort by) of a row
+    "backend": lambda row: (row["name"], None),
+    "K": lambda row: (row["n_neighbors"], row["n_neighbors"]),
+    "status": lambda row: (row["status"], None),
+    "queries/s": lambda row: (number(row["queries_per_s"]), row["queries_per_s"]),
+    "95% interval": lambda row: (span(row), row["queries_per_s_low"]),
+    "recall": lambda row: (f"{row['recall']:.4f}", row["recall"]),
+    "fit": lambda row: (seconds(row["fit_s"]), row["fit_s"]),
+    "one query, median": lambda row: (seconds(row["single_p50_s"]), row["single_p50_s"]),
+    "one query, 99%": lambda row: (seconds(row["single_p99_s"]), row["single_p99_s"]),
+    "memory": lambda row: (megabytes(row), row["memory_bytes"]),
+    "whole cell": lambda row: (seconds(row["cell_s"]), row["cell_s"]),
+    "flags": lambda row: ("" if pd.isna(row["flags"]) else row["flags"], None),
+    "why": lambda row: ("" if pd.isna(row["reason"]) else row["reason"], None),
+}
+
+
+def table_row(row):
+    """A row of the page's table: (text, value to sort by) per column, empty where nothing was measured."""
+    cells = []
+    for make in COLUMNS.values():
+        try:
+            text, value = make(row)
+        except (TypeError, ValueError):
+            text, value = "", None
+        missing = isinstance(value, float) and math.isnan(value)
+        cells.append(("", "") if missing else (text, value))
+    return cells
+
+
+def log_of(row, logs):
+    """The last lines of a cell's log, empty if there is none."""
+    place = f"{row['dataset']}/{row['backend']}-{row['device']}"
+    built = "(building the index)" in str(row["reason"])
+    path = logs / (f"build_index/{place}.log" if built else f"measure_cell/{place}/k{row['n_neighbors']}.round0.log")
+    return "\n".join(path.read_text(errors="replace").splitlines()[-LOG_LINES:]) if path.is_file() else ""
+
+
+def failures(rows, logs):
+    """What did not run, by status and reason: the cells, and the log of the first."""
+    rows = rows[rows["status"].isin(NOT_RUN) & (rows["residency"] == "host")]
+    found = []
+    for (status, reason), group in rows.groupby(["status", "reason"], sort=False):
+        cells = [
+            f"{curve}, K = {', '.join(map(str, part['n_neighbors']))}" for curve, part in group.groupby("name", sort=False)
+        ]
+        log = "" if status == "unavailable" else log_of(group.iloc[0], logs)
+        found.append({"status": status, "reason": reason, "cells": cells, "log": log})
+    return found
+
+
+def claim_rows(path):
+    """The claims for the page: one per claim and machine, with its ratios in words."""
+    table = pd.read_csv(
+        path, keep_default_na=False, na_values={"ratio": [""], "ratio_low": [""], "ratio_high": [""], "rounds": [""]}
+    )
+    found = []
+    for (_, says, machine), rows in table.groupby(["claim", "says", "machine"], sort=False):
+        words = []
+        for row in rows[rows["verdict"] != "not measured"].to_dict("records"):
+            ratio = number(row["ratio"]) if math.isfinite(row["ratio"]) else "∞"
+            low, high = (number(value) if math.isfinite(value) else "∞" for value in (row["ratio_low"], row["ratio_high"]))
+            rounds = ", one round" if row["rounds"] == 1 else ""
+            words.append(
+                f"{row['dataset']}, K = {row['n_neighbors']}: {row['verdict']}, {ratio} ({low} to {high}{rounds}; "
+                f"{row['slower']} over {row['faster']})"
+            )
+        at_least, at_most = rows[["at_least", "at_most"]].iloc[0].astype(float)
+        bounds = f"at least {at_least:g}" if math.isinf(at_most) else f"{at_least:g} to {at_most:g}"
+        missing = dict.fromkeys(each for words in rows["missing"] for each in words.split("; ") if each)
+        silent = rows[(rows["verdict"] == "not measured") & (rows["missing"] == "")]
+        none = dict.fromkeys(each for words in silent["left_out"] for each in words.split("; ") if each)
+        verdict = overall(rows["verdict"])
+        some = f" ({', '.join(f'{count} {each}' for each, count in rows['verdict'].value_counts().items())})"
+        found.append(
+            {
+                "says": says,
+                "machine": machine,
+                "verdict": verdict,
+                "ratios": "; ".join([f"must be {bounds}{some if rows['verdict'].nunique() > 1 else ''}", *words]),
+                "missing": "; ".join([*missing, *(f"{each}, no answer" for each in none)]),
+            }
+        )
+    return found
+
+
+def machine_entries(timings):
+    """The machines: in words, and what else is known of each."""
+    entries = []
+    for words, rows in timings.groupby("machine", sort=False):
+        known = [f"{each:.0f} threads" for each in rows["threads"].dropna().unique()]
+        known += [f"{name} {each}" for name in ("gpu", "node") for each in rows[name].dropna().unique()]
+        entries.append({"words": words, "details": "; ".join(known)})
+    return entries
+
+
+def dataset_entry(name, rows, comparisons, k, logs):
+    """What the page says of one dataset."""
+    first, answers = rows.iloc[0], []
+    title = plain(first["title"])
+    for machine, here in rows.groupby("machine", sort=False):
+        found = findings(here, comparisons, k)
+        done = here[(here["residency"] == "host") & (here["n_neighbors"] == k) & (here["status"] == "ok")]
+        against, sentences = break_even_words(done)
+        words = dict(found)
+        answers.append(
+            {
+                "machine": machine,
+                "answers": found,
+                "exact": words["Fastest exact"],
+                "approximate": words["Fastest approximate"],
+                "failed": words["What failed?"],
+                "break_even": f"{title}, {machine}, against {against}: {' '.join(sentences)}" if sentences else "",
+            }
+        )
+    size = "there is no such dataset here"
+    if pd.notna(first["n"]):
+        size = f"{first['queries']:,.0f} queries among {first['n']:,.0f} points in dimension {first['d']:,.0f}"
+    host = rows[rows["residency"] == "host"]
+    return {
+        "name": name,
+        "title": title,
+        "words": f"{name}: {size}, {first['metric']} distance.",
+        "answers": answers,
+        "rows": [table_row(row) for row in rows.to_dict("records")],
+        "failures": failures(rows, logs),
+        "failed": int(host["status"].isin(NOT_RUN).sum()),
+    }
+
+
+def legend(curves, backends):
+    """The curves as the page tells them apart.
+
+    Returns
+    -------
+    encodings : dict, for the charts
+    families : list of dict, the same for the switches
+    """
+    look, families = looks(backends), {}
+    # Black is the page's ink, which is light at night.
+    inks = {name: "var(--ink)" if colour == "#000000" else colour for name, (_, colour, _) in look.items()}
+    for row in curves.to_dict("records"):
+        family, _, shape = look[row["backend"]]
+        entry = {"name": row["name"], "device": row["device"], "exact": row["exact"]}
+        families.setdefault(family, []).append(entry | {"colour": inks[row["backend"]], "glyph": SHAPES[shape]})
+    encodings = curve(
+        curves["name"].tolist(), [inks[name] for name in curves["backend"]], [look[name][2] for name in curves["backend"]]
+    )
+    without = {channel: entry | {"legend": None} for channel, entry in encodings.items()}
+    return without, [{"name": name, "curves": entries} for name, entries in families.items()]
+
+
+def page_config():
+    """The charts' configuration with the page's colours, which follow its theme."""
+    colours = {f"{part}Color": "var(--ink)" for part in ("label", "title")}
+    colours |= {f"{part}Color": "var(--line)" for part in ("grid", "tick", "domain")}
+    legend = CONFIG["legend"] | {"labelColor": "var(--ink)"}
+    return CONFIG | {"background": None, "view": {"stroke": None}, "axis": CONFIG["axis"] | colours, "legend": legend}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="results/SUITE, results/merged or one of published/")
+    parser.add_argument("--claims", type=Path, required=True, help="claims.csv of the same folder")
+    parser.add_argument("--logs", type=Path, required=True, help="folder of the logs; excerpts are shown where there are any")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+
+    results = read(arguments.folder)
+    config, timings = results.config, results.timings
+    k, rows = typical_k(timings), chart_rows(results)
+    encodings, families = legend(timings.dropna(subset=["query_median_s"]).drop_duplicates("name"), config["backends"])
+    datasets = [
+        dataset_entry(name, here, results.comparisons, k, arguments.logs)
+        for name, here in timings.groupby("dataset", sort=False)
+    ]
+    data = {
+        "suite": config["suite"],
+        "rows": rows,
+        "views": {name: make(encodings) for name, (make, _, _) in VIEWS.items()},
+        "config": page_config(),
+        "recommend": {"NEAR": NEAR, "LISTED": LISTED},
+    }
+    ran, started = timings.dropna(subset=["versions"]), timings["started"].dropna()
+    cells = timings.drop_duplicates(["dataset", "curve", "n_neighbors", "machine"])["status"].value_counts()
+    origin = arguments.folder / "provenance.json"
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+        (PAGE / "page.html").read_text()
+    )
+    text = template.render(
+        suite=config["suite"],
+        css=Markup((PAGE / "page.css").read_text()),
+        script=Markup((PAGE / "page.js").read_text()),
+        library=Markup(vl_convert.javascript_bundle().replace("</script", "<\\/script")),
+        data=Markup(json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")),
+        machines=machine_entries(timings),
+        measured=f"{started.min()} to {started.max()}" if len(started) else "nothing",
+        cells=int(cells.sum()),
+        statuses=", ".join(f"{count} {status}" for status, count in cells.items()),
+        k=k,
+        ks=sorted(timings["n_neighbors"].unique()),
+        views=[(name, title) for name, (_, title, _) in VIEWS.items()],
+        on_device=bool((timings["residency"] == "device").any()),
+        rounds=range(max((len(row.get("rounds_per_s", [])) for row in rows), default=0)),
+        batch_sizes=sorted({size for row in rows for size in row.get("batches", {})}),
+        devices=sorted(timings["device"].unique()),
+        families=families,
+        datasets=datasets,
+        breaks=[answer["break_even"] for dataset in datasets for answer in dataset["answers"] if answer["break_even"]],
+        columns=list(COLUMNS),
+        versions=sorted({(row["environment"], row["versions"]) for row in ran.to_dict("records")}),
+        metrics=list(dict.fromkeys(timings["metric"])),
+        claims=claim_rows(arguments.claims),
+        schema_version=timings["schema_version"].max(),
+        source=arguments.folder,
+        provenance=json.loads(origin.read_text()) if origin.exists() else None,
+    )
+    arguments.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

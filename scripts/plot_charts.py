@@ -1,0 +1,69 @@
+"""Draw the charts of one dataset: recall, build time, break-even, memory and phases."""
+
+import argparse
+import json
+import textwrap
+from pathlib import Path
+
+from knnbench.charts import CONFIG, NOTHING, VIEWS, draw_file, encodings
+from knnbench.findings import break_even_words
+from knnbench.folder import read
+from knnbench.record import NOT_RUN
+from knnbench.words import plain, typical_k
+
+KEY = "Solid: exact; dashed: approximate. Thick and large: GPU. Hollow: low recall. NumPy in, NumPy out."
+WIDTH = 110  # letters of a line
+
+
+def panel(kind, rows, look, k):
+    """Specification of one machine's chart."""
+    make, title, every_k = VIEWS[kind]
+    done = rows.dropna(subset=["query_median_s"])
+    chosen = done if every_k else done[done["n_neighbors"] == k]
+    first = rows.iloc[0]
+    subtitle = [first["machine"], KEY] if first["machine"] else [KEY]
+    without = rows[rows["status"].isin(NOT_RUN)]
+    if len(without):
+        counts = ", ".join(f"{count} {status}" for status, count in without["status"].value_counts().items())
+        subtitle.append(f"Of {len(rows)} cells, {len(without)} are not here: {counts}.")
+    if kind == "break-even":
+        against, sentences = break_even_words(chosen)
+        subtitle += textwrap.wrap(f"Against {against}, the fastest brute force:", WIDTH) if sentences else []
+        subtitle += [line for sentence in sentences for line in textwrap.wrap(sentence, WIDTH)]
+    words = f"{plain(first['title'])}: {title}" + ("" if every_k else f", K = {k}")
+    if chosen.empty:
+        return {"title": {"text": words, "subtitle": subtitle}, **NOTHING}
+    size = {"width": 300 if every_k else 420}
+    if kind not in ("memory", "phases"):
+        size["height"] = 220 if every_k else 300
+    spec = make(look) | size
+    if every_k:
+        facet = {"field": "n_neighbors", "type": "ordinal", "title": None, "header": {"labelExpr": "'K = ' + datum.value"}}
+        spec = {"facet": facet, "columns": 2, "spec": spec}
+    return {
+        "title": {"text": words, "subtitle": subtitle},
+        "data": {"values": json.loads(chosen.to_json(orient="records"))},
+        **spec,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="results/SUITE, or one of published/")
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--figures", type=json.loads, required=True, help="section of the configuration, JSON")
+    parser.add_argument("--out", type=Path, nargs="+", required=True, help="DATASET.KIND.FORMAT")
+    arguments = parser.parse_args()
+
+    results = read(arguments.folder)
+    timings = results.timings
+    timings = timings[(timings["dataset"] == arguments.dataset) & (timings["residency"] == "host")]
+    k, look = typical_k(timings), encodings(timings.dropna(subset=["query_median_s"]), results.config["backends"])
+    for path in arguments.out:
+        kind = path.name.removeprefix(f"{arguments.dataset}.").removesuffix(path.suffix)
+        panels = [panel(kind, rows, look, k) for _, rows in timings.groupby("machine", sort=False)]
+        draw_file({"config": CONFIG, "vconcat": panels}, path, arguments.figures["dpi"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Print which backends to use for a problem: a short list from the measured cells that are nearest to it."""
+
+import argparse
+import json
+from pathlib import Path
+
+from knnbench import machine
+from knnbench.findings import seconds
+from knnbench.folder import read
+from knnbench.recommend import LISTED, recommend
+from knnbench.results import machine_of
+
+
+def steps_in_words(steps):
+    """How far a cell is from what is asked."""
+    far = [f"{name} × {10**step:.3g}" for name, step in zip(("n", "d", "K"), steps, strict=True) if abs(step) > 0.005]
+    return f"extrapolated by {', '.join(far)}" if far else "measured at just this size"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--ask", type=json.loads, required=True, help="n_train, dimension, metric, n_neighbors, recall, ..., JSON"
+    )
+    parser.add_argument("--folders", type=Path, nargs="*", default=[], help="of results")
+    arguments = parser.parse_args()
+
+    ask, by_machine = arguments.ask, {}
+    for folder in arguments.folders:
+        timings = read(folder).timings.astype(object)
+        for words, rows in timings.where(timings.notna(), None).groupby("machine", sort=False):
+            by_machine.setdefault(words, []).extend(rows.to_dict("records"))
+    here = machine_of(machine.describe("cpu"))[0]
+    for words, rows in sorted(by_machine.items(), key=lambda item: not item[0].startswith(here)):
+        print(f"{words}{': this machine' if words.startswith(here) else ''}")
+        ranked, out = recommend(ask, rows)
+        for place, each in enumerate(ranked[:LISTED], start=1):
+            alike = "; may be as fast as the first" if place > 1 and each["low"] <= ranked[0]["high"] else ""
+            print(
+                f"  {place}. {each['name']}: {seconds(each['low'])} to {seconds(each['high'])} for fit and queries, "
+                f"recall {each['recall']:.3f}{alike}\n     rests on {each['place']}; {steps_in_words(each['steps'])}"
+            )
+        if not ranked:
+            print("  The data do not support an answer: no measured cell is near enough and good enough.")
+            metrics = ", ".join(dict.fromkeys(row["metric"] for row in rows))
+            print(f"  Measured are the metrics {metrics}; docs/extending.md shows how to measure a dataset of your size.")
+        for name, why in out:
+            print(f"  ruled out: {name}: {why}")
+        print()
+    if not by_machine:
+        print("There are no results: run a suite first, or keep published/.")
+    print("Times are of the fit and of all queries in one call; of trees, graphs and inverted lists we know only that they")
+    print("are between the measured time and one that is scaled by n × d.")
+    print("Recall is that of the measured data: yours may be harder or easier.")
+
+
+if __name__ == "__main__":
+    main()
