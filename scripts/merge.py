@@ -104,9 +104,11 @@ def main():
     chosen.assign(suite="merged").to_csv(out / "timings.csv", index=False)
     comparisons = pd.DataFrame(compare(list(entries(chosen, tables["samples"]))), columns=COMPARISON)
     comparisons.to_csv(out / "comparisons.csv", index=False)
-    config = {"suite": "merged", "figures": arguments.figures, "backends": {}, "datasets": {}}
-    for source in sources:
-        saved = yaml.safe_load((source / "config.yaml").read_text())
+    configs = [yaml.safe_load((source / "config.yaml").read_text()) for source in sources]
+    # What a cell that was ended took at least, wherever it was.
+    limits = {name: min(saved["timing"][name] for saved in configs) for name in ("max_fit_s", "max_query_s")}
+    config = {"suite": "merged", "figures": arguments.figures, "timing": limits, "backends": {}, "datasets": {}}
+    for saved in configs:
         config["datasets"] = saved["datasets"] | config["datasets"]
         for name, entry in saved["backends"].items():
             places = config["backends"].setdefault(name, entry)["environments"]

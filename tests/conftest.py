@@ -33,6 +33,13 @@ def snakemake(*arguments, cwd=ROOT, check=True):
     return done
 
 
+def run(script, *arguments):
+    """Run one of our scripts."""
+    command = [sys.executable, ROOT / f"scripts/{script}.py", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.fixture(scope="session")
 def environments():
     """Folder with the environments of all backends, made by the workflow's own rule."""

@@ -5,12 +5,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
+import zipfile
 
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, program
+from conftest import ROOT, program, run, snakemake
 from playwright.sync_api import expect, sync_playwright
 
 from knnbench.folder import read
@@ -18,12 +18,6 @@ from knnbench.recommend import ASKED, recommend
 
 HOSTILE = "</script><script>document.title = 'hacked'</script> & <b>R^D"
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
-
-
-def run(script, *arguments):
-    command = [sys.executable, ROOT / f"scripts/{script}.py", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def make_folder(folder):
@@ -292,3 +286,58 @@ def test_tables_compile(folder, tmp_path):
     table = pd.read_csv(io.StringIO("\n".join(body)), sep=r"(?<!\\)\|", engine="python")
     assert [name.strip() for name in table.columns[1:-1]][-1] == "K = 100, queries/s"
     assert "unavailable: no NVIDIA GPU here" in markdown
+
+
+OVERLAY = """
+suite: tiny
+figures: {formats: [svg]}
+suites: {tiny: {datasets: [toy-euclidean], backends: [sklearn-brute, sklearn-kd-tree], n_neighbors: [1, 10, 50]}}
+claims:
+  mine:
+    says: A tree is no slower than a brute force
+    datasets: [toy-euclidean]
+    slower: {backends: [sklearn-brute-cpu]}
+    faster: {backends: [sklearn-kd-tree-cpu]}
+    ratio: [0.001, .inf]
+"""
+
+
+def test_workflow_writes_what_people_look_at(project):
+    """The report, a claim of one's own, figures, Snakemake's own report: nothing is measured for them twice."""
+    (project / "mine.yaml").write_text(OVERLAY)
+    mine = ("--configfile", "mine.yaml")
+    snakemake("report", *mine, cwd=project)
+    claims = pd.read_csv(project / "results/tiny/claims.csv")
+    assert claims[claims["claim"] == "mine"]["verdict"].tolist() == ["holds"] * 3
+    before = {path: path.stat().st_mtime_ns for path in project.glob("results/cells/**/*.json")}
+    assert len(before) == 6
+    snakemake(*mine, cwd=project)
+    for name in ("toy-euclidean.break-even", "toy-euclidean.recall", "scaling", "roofline"):
+        assert (project / f"results/tiny/figures/{name}.svg").stat().st_size > 5_000
+    exponents = pd.read_csv(project / "results/tiny/scaling.csv")
+    assert set(exponents["along"]) == {"n_neighbors"} and (exponents["low"] <= exponents["high"]).all()
+    snakemake("--report", "report.zip", *mine, cwd=project)
+    with zipfile.ZipFile(project / "report.zip") as archive:
+        pages = "".join(archive.read(name).decode() for name in archive.namelist() if name.endswith((".html", ".js")))
+    for words in (
+        "Break-even",
+        "Queries per second",
+        "its fit has paid off",
+        "toy-euclidean",
+        "Claims",
+        "Everything on one page",
+    ):
+        assert words in pages
+    snakemake("published/here", *mine, cwd=project)
+    snakemake("published/here/report.html", cwd=project)
+    assert "A tree is no slower" not in (project / "published/here/report.html").read_text()  # of claims.yaml alone
+    assert {path: path.stat().st_mtime_ns for path in project.glob("results/cells/**/*.json")} == before
+
+    asked = "n_train=600 dimension=4 metric=euclidean n_neighbors=10 recall=0.9 n_queries=1e4"
+    said = snakemake("recommend", "--config", *asked.split(), "device=cpu", cwd=project).stdout
+    assert "1. sklearn" in said and "2. sklearn" in said and "rests on toy-euclidean, n = 500" in said
+    said = snakemake("recommend", "--config", *asked.split(), cwd=project, check=False).stdout
+    assert "recommend: say also device" in said
+    wrong = "claims={mine: {faster: {backends: [skleran-kd-tree-cpu]}}}"
+    said = snakemake(*mine, "--config", wrong, cwd=project, check=False).stdout
+    assert "claims.mine.faster.backends: 'skleran-kd-tree-cpu'" in said and "did you mean 'sklearn-kd-tree-cpu'" in said

@@ -39,7 +39,7 @@ def tied_with(best, comparisons):
         & (comparisons["n_neighbors"] == best["n_neighbors"])
         & (comparisons["residency"] == best["residency"])
         & (comparisons["faster"] == best["curve"])
-        & [best["machine"].startswith(words) for words in comparisons["machine"]]
+        & comparisons["machine"].map(best["machine"].startswith)
     ]
     return same[same["verdict"] == SAME]["slower"].tolist()
 

@@ -9,7 +9,9 @@ from knnbench.intervals import CONFIDENCE
 
 SIZES = {"n": "points n", "d": "dimension d", "queries": "queries", "n_neighbors": "K"}
 FEWEST = 3  # sizes of a series: with two, a power law has no error
-TIMES = ("query_median_s", "fit_s")
+TIMES = {
+    along: ["query_median_s", "fit_s"] if along in ("n", "d") else ["query_median_s"] for along in SIZES
+}  # what depends on it
 COLUMNS = (
     "machine",
     "backend",
@@ -75,7 +77,7 @@ def exponents(timings, sources):
                 "along": along,
                 "sizes": " ".join(f"{size:g}" for size in rows[along]),
             }
-            for time in TIMES:
+            for time in TIMES[along]:
                 values = dict(zip(("exponent", "low", "high"), exponent(rows[along], rows[time]), strict=True))
                 found.append({**first, **values, "time": time})
     return [{name: row[name] for name in COLUMNS} for row in found]

@@ -1,0 +1,250 @@
+"""What is said of results: claims, break-even, exponents, recommendations, tables. Known answers in, the same answers out."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knnbench.claims import UNKNOWN, check, choose, overall, time_of, verdict_of
+from knnbench.findings import break_even, break_even_words, number, seconds
+from knnbench.recommend import recommend
+from knnbench.scaling import crossings, exponent, exponents
+from knnbench.words import plain
+from make_tables import Latex, Markdown, write_table
+
+LIMITS = {"max_query_s": 10, "max_fit_s": 60}
+SIDES = {"slower": {"backends": ["b"]}, "faster": {"backends": ["a"]}}
+CLAIM = {"says": "b is slower than a", "dataset": "data", "ratio": [2, 4]} | SIDES
+PAIR = st.lists(st.floats(0.1, 100), min_size=2, max_size=2).map(sorted)
+
+
+def timed(low, middle, high, **more):
+    """A measured row."""
+    times = {"query_low_s": low, "query_median_s": middle, "query_high_s": high, "fit_s": 1.0}
+    return {"status": "ok", "rounds": 3} | times | more
+
+
+def ended(status):
+    return {"status": status, "rounds": 1} | dict.fromkeys(("query_low_s", "query_median_s", "query_high_s", "fit_s"))
+
+
+@pytest.mark.parametrize(
+    ("slower", "faster", "verdict", "interval"),
+    [
+        (timed(2.9, 3, 3.1), timed(1, 1, 1), "holds", (2.9, 3.1)),
+        (timed(2.9, 3, 3.1), timed(0.9, 1, 1.6), "not distinguishable", (2.9 / 1.6, 3.1 / 0.9)),
+        (timed(1, 1.1, 1.2), timed(1, 1, 1), "fails", (1, 1.2)),
+        (timed(9, 9, 9), timed(1, 1, 1), "fails", (9, 9)),
+        (ended("timeout_query"), timed(1, 1, 1), "fails", (10, math.inf)),  # more than 10, and 4 was said at most
+        (ended("timeout_query"), timed(4, 4, 4), "not distinguishable", (2.5, math.inf)),
+        (timed(1, 1, 1), ended("timeout_query"), "fails", (0, 0.1)),
+        (ended("unsupported"), timed(1, 1, 1), "fails", (math.inf, math.inf)),
+        (ended("unavailable"), timed(1, 1, 1), "not measured", (0, math.inf)),
+        (timed(1, 1, 1), None, "not measured", (0, math.inf)),
+        (ended("oom_host"), ended("timeout_query"), "not measured", (math.nan, math.inf)),
+        (ended("low_recall") | timed(3, 3, 3, status="low_recall"), timed(1, 1, 1), "fails", (math.inf, math.inf)),
+    ],
+)
+def test_verdicts(slower, faster, verdict, interval):
+    found = check("claim", CLAIM, {("data", "b"): slower, ("data", "a"): faster}, ["a", "b"], LIMITS)
+    assert found["verdict"] == verdict
+    assert (found["ratio_low"], found["ratio_high"]) == pytest.approx(interval, nan_ok=True)
+    assert bool(found["missing"]) == any(row is None or row["status"] == "unavailable" for row in (slower, faster))
+
+
+def test_fastest_of_a_group_counts():
+    """Of several backends the fastest; one that is not known leaves open whether there is a faster one."""
+    rows = {("data", "b1"): timed(9, 9, 9), ("data", "b2"): timed(3, 3, 3), ("data", "a"): timed(1, 1, 1)}
+    claim = CLAIM | {"slower": {"backends": ["b*", "!b3"]}}
+    found = check("claim", claim, rows, ["a", "b1", "b2", "b3"], LIMITS)
+    assert (found["verdict"], found["slower"], found["ratio"]) == ("holds", "b2", 3)
+    claim = CLAIM | {"slower": {"backends": ["b*"]}}
+    found = check("claim", claim, rows | {("data", "b3"): ended("unavailable")}, ["a", "b1", "b2", "b3"], LIMITS)
+    assert (found["verdict"], found["missing"]) == ("not measured", "b3 on data: unavailable")
+
+
+def test_fits_and_other_datasets():
+    sides = {"slower": {"backends": ["a"], "time": "fit"}, "faster": {"backends": ["a"], "dataset": "other"}}
+    claim = CLAIM | sides | {"ratio": [1, math.inf]}
+    rows = {("data", "a"): timed(9, 9, 9, fit_s=5.0), ("other", "a"): timed(1, 1, 1, status="low_recall")}
+    found = check("claim", claim, rows, ["a"], LIMITS)
+    assert (found["verdict"], found["ratio"]) == ("holds", 5)  # recall does not matter where a fit is compared
+    assert time_of(ended("timeout_fit"), "fit", LIMITS, True) == (60, math.inf, math.inf)
+    assert time_of(ended("crashed"), "query", LIMITS, False) == UNKNOWN
+
+
+@given(PAIR, PAIR)
+def test_verdict_of_intervals(interval, bounds):
+    """Holds and fails are certain: every ratio of the interval is within the bounds, or none is."""
+    inside = [bounds[0] <= ratio <= bounds[1] for ratio in np.linspace(*interval, 50)]
+    verdict = verdict_of(*interval, bounds)
+    assert verdict != "holds" or all(inside)
+    assert verdict != "fails" or not any(inside)
+    assert overall([verdict, "holds"]) in (verdict, "holds")
+
+
+def test_patterns():
+    known = ["keops-cpu", "keops-gpu", "faiss-flat-gpu"]
+    assert choose(["*-gpu", "!keops-*"], known) == ["faiss-flat-gpu"]
+    assert choose(["mine-cpu", "keops-cpu"], known) == ["mine-cpu", "keops-cpu"]  # named, so missing if it is not there
+
+
+def test_every_claim_of_the_page_has_a_verdict(tmp_path):
+    """Of published results: a verdict, or the cells that are missing, or the sides that gave no answer."""
+    claims = yaml.safe_load((ROOT / "claims.yaml").read_text())["claims"]
+    folder, out = ROOT / "published/cpu-2core", tmp_path / "claims.csv"
+    run("check_claims", "--folder", folder, "--claims", json.dumps(claims), "--out", out)
+    found = pd.read_csv(out, keep_default_na=False)
+    assert set(found["claim"]) == set(claims)
+    open_ones = found[found["verdict"] == "not measured"]
+    assert (open_ones["missing"] + open_ones["left_out"] != "").all()
+    assert {"holds", "fails", "not measured"} <= set(found["verdict"])
+    assert out.read_text() == (folder / "claims.csv").read_text()
+
+
+def frame(**curves):
+    """Rows as folder.read gives them: name -> (fit, time, exact, prunes)."""
+    common = {"machine": "m", "residency": "host", "status": "ok", "dataset": "data", "rounds": 3, "reason": ""}
+    return pd.DataFrame(
+        common
+        | {"name": name, "curve": name, "queries": 100, "fit_s": fit, "exact": exact, "prunes": prunes, "n_neighbors": 10}
+        | {"query_median_s": time, "query_low_s": time * 0.9, "query_high_s": time * 1.1, "queries_per_s": 100 / time}
+        | {"memory_bytes": 1e6, "recall": 1.0}
+        for name, (fit, time, exact, prunes) in curves.items()
+    )
+
+
+@given(st.floats(0.001, 100), st.floats(0.001, 100), st.floats(0.001, 100), st.floats(0.001, 100))
+def test_break_even(fit, time, brute_fit, brute_time):
+    """Before it pays off, the brute force is ahead, and after, the index; the interval is around it."""
+    rows = frame(brute=(brute_fit, brute_time, True, False), index=(fit, time, False, False))
+    against, [(_, queries, low, high)] = break_even(rows)
+    assert against == "brute" and low <= queries <= high
+
+    def ahead(number):
+        return fit + number * time / 100 < brute_fit + number * brute_time / 100
+
+    if math.isinf(queries):
+        assert time == brute_time or not ahead(1e12)
+    else:
+        assert ahead(queries * 1.01 + 1e-6 / abs(brute_time - time))
+        assert queries == 0 or not ahead(queries * 0.99)
+
+
+def test_break_even_in_words():
+    rows = frame(brute=(0, 1, True, False), slow=(5, 0.5, False, False), never=(0, 2, False, False), tree=(0, 0.5, True, True))
+    against, sentences = break_even_words(rows)
+    assert against == "brute"
+    assert sentences[0] == "tree pays off from the first query."
+    assert sentences[1].startswith("slow pays off after 1,000 queries (by the intervals ")
+    assert sentences[2] == "never does not pay off: it answers no faster."
+    assert break_even(frame(tree=(0, 1, True, True))) == (None, [])
+
+
+def test_numbers_in_words():
+    assert [number(each) for each in (292_831, 12.345, 0.00123, 99.96)] == ["293,000", "12.3", "0.00123", "100"]
+    assert [seconds(each) for each in (7200, 90, 1.5, 0.0123, 4e-6, 3e-9)] == [
+        "2 h",
+        "1.5 min",
+        "1.5 s",
+        "12.3 ms",
+        "4 µs",
+        "3 ns",
+    ]
+    assert plain("R^D a, S^{D-1}") == "Rᴰ a, Sᴰ⁻¹"
+
+
+def grid(law, sizes, along, names=("a",)):
+    """Rows whose times follow a law of the size that varies."""
+    fixed = {"n": 1000, "d": 10, "queries": 100, "n_neighbors": 10}
+    rows = []
+    for name in names:
+        for size in sizes:
+            row = frame(**{name: (1.0, law(name, size), True, False)}).iloc[0].to_dict()
+            place = {"dataset": f"{along}{size}", "metric": "euclidean", "device": "cpu", "backend": name}
+            rows.append(row | fixed | place | {along: size})
+    return pd.DataFrame(rows), {f"{along}{size}": "normal" for size in sizes}
+
+
+@given(st.floats(-1, 3), st.sampled_from(["n", "d", "queries", "n_neighbors"]))
+def test_exponents(power, along):
+    """Of an exact power law the exponent is found, and of every size that varies; of two sizes nothing is said."""
+    timings, sources = grid(lambda name, size: 1e-3 * size**power, (10, 30, 100, 300), along)
+    found = {row["time"]: row for row in exponents(timings, sources)}
+    assert found["query_median_s"]["along"] == along and found["query_median_s"][along] is None
+    assert found["query_median_s"]["exponent"] == pytest.approx(power, abs=1e-6)
+    assert ("fit_s" in found) == (along in ("n", "d"))  # a fit knows neither queries nor K
+    assert exponents(*grid(lambda name, size: size, (10, 30), along)) == []
+
+
+def test_interval_of_an_exponent_covers_it():
+    """Of noisy laws, nine in ten intervals and more have the true exponent in them, and not all."""
+    generator, sizes = np.random.default_rng(0), np.array([10, 30, 100, 300, 1000])
+    inside = 0
+    for _ in range(500):
+        _, low, high = exponent(sizes, sizes**1.5 * np.exp(generator.normal(0, 0.2, 5)))
+        inside += low <= 1.5 <= high
+    assert 450 < inside < 500
+
+
+def test_crossings():
+    """a costs d, b costs 50: b overtakes at 50."""
+    laws = {"a": lambda d: d, "b": lambda d: 50.0}
+    found = crossings(*grid(lambda name, d: laws[name](d), (10, 30, 100), "d", names=laws))
+    assert [(row["before"], row["after"], row["low"], row["high"]) for row in found] == [("a", "b", 30, 100)]
+    assert found[0]["at"] == pytest.approx(50)
+
+
+def problem(**changes):
+    size = {"n_train": 1000, "dimension": 10, "n_neighbors": 10, "n_queries": 1e4}
+    return size | {"metric": "euclidean", "recall": 0.9, "device": "any"} | changes
+
+
+def candidate(name, time, **changes):
+    row = frame(**{name: (1.0, time, True, False)}).iloc[0].to_dict()
+    row |= {"n": 1000, "d": 10, "metric": "euclidean", "device": "cpu"}
+    row |= {f"queries_per_s{end}": row["queries_per_s"] * by for end, by in (("_low", 0.9), ("", 1), ("_high", 1.1))}
+    return row | changes
+
+
+def test_recommend():
+    """The fastest first, ranges where a law is not known, and a reason for everything that is left out."""
+    rows = [
+        candidate("brute", 1.0),
+        candidate("graph", 0.1, exact=False, recall=0.95),
+        candidate("rough", 0.01, exact=False, recall=0.5),
+        candidate("ended", 1.0, status="timeout_query", queries_per_s=None),
+        candidate("gpu", 1.0, device="gpu", n=100_000, metric="manhattan"),
+    ]
+    ranked, out = recommend(problem(), rows)
+    assert [(each["name"], round(each["total"], 6)) for each in ranked] == [("graph", 11), ("brute", 101)]
+    assert dict(out) == {
+        "rough": "recall 0.500 at data, n = 1000, d = 10, K = 10",
+        "ended": "timeout_query at data, n = 1000, d = 10, K = 10",
+    }
+    ranked, _ = recommend(problem(n_train=4000, recall=0.99), rows)
+    assert [each["name"] for each in ranked] == ["brute"] and ranked[0]["total"] == pytest.approx(404)
+    ranked, _ = recommend(problem(n_train=4000), rows)
+    graph = next(each for each in ranked if each["name"] == "graph")
+    assert graph["low"] < 11 and graph["high"] > 44 and graph["total"] == pytest.approx(22)
+    ranked, out = recommend(problem(n_train=1e9), rows)
+    assert ranked == [] and all("too far" in why for _, why in out)
+
+
+def test_bold_only_where_it_is_distinguishable():
+    """The fastest is bold if every other of its search is slower beyond chance, and was measured in several processes."""
+    rows = frame(quick=(0, 1, True, False), slow=(0, 2, True, False))
+    rows = rows.assign(at_k="K = 10")
+    columns = ["dataset", "n_neighbors", "residency", "machine", "faster", "slower", "verdict"]
+    for verdict, rounds, bold in (("faster", 3, True), ("not distinguishable", 3, False), ("one round", 1, False)):
+        comparisons = pd.DataFrame([("data", 10, "host", "m", "quick", "slow", verdict)], columns=columns)
+        for form, mark in ((Latex, r"\textbf{100}"), (Markdown, "**100**")):
+            text = write_table(form, rows.assign(rounds=rounds), "at_k", comparisons, {}, "caption", "label")
+            assert (mark in text) == bold
+            assert "50" in text and text.count("textbf") + text.count("**") // 2 == bold
