@@ -2,11 +2,12 @@
 
 import argparse
 import json
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
-from knnbench.claims import COLUMNS, check
+from knnbench.claims import COLUMNS, check, each_for_itself
 from knnbench.folder import read
 
 
@@ -27,8 +28,8 @@ def main():
                 at_k = at_machine[at_machine["n_neighbors"] == k].astype(object)
                 rows = at_k.where(at_k.notna(), None).to_dict("records")
                 rows = {(row["dataset"], row["curve"]): row for row in rows}
-                for dataset in claim["datasets"]:
-                    each = check(name, claim | {"dataset": dataset}, rows, curves, results.config["timing"])
+                for dataset, part in product(claim["datasets"], each_for_itself(claim, curves)):
+                    each = check(name, part | {"dataset": dataset}, rows, curves, results.config["timing"])
                     found.append(each | {"n_neighbors": k, "machine": machine})
     pd.DataFrame(found, columns=COLUMNS).to_csv(arguments.out, index=False)
 

@@ -70,27 +70,29 @@ def chart_rows(results):
     return rows
 
 
-COLUMNS = {  # of the page's tables: header -> (text, value to sort by) of a row
-    "backend": lambda row: (row["name"], None),
-    "K": lambda row: (row["n_neighbors"], row["n_neighbors"]),
-    "status": lambda row: (row["status"], None),
-    "queries/s": lambda row: (number(row["queries_per_s"]), row["queries_per_s"]),
-    "95% interval": lambda row: (span(row), row["queries_per_s_low"]),
-    "recall": lambda row: (f"{row['recall']:.4f}", row["recall"]),
-    "fit": lambda row: (seconds(row["fit_s"]), row["fit_s"]),
-    "one query, median": lambda row: (seconds(row["single_p50_s"]), row["single_p50_s"]),
-    "one query, 99%": lambda row: (seconds(row["single_p99_s"]), row["single_p99_s"]),
-    "memory": lambda row: (megabytes(row), row["memory_bytes"]),
-    "whole cell": lambda row: (seconds(row["cell_s"]), row["cell_s"]),
-    "flags": lambda row: ("" if pd.isna(row["flags"]) else row["flags"], None),
-    "why": lambda row: ("" if pd.isna(row["reason"]) else row["reason"], None),
+ASK = {"n": 100_000, "d": 10, "metric": "euclidean"}  # of the form, if nothing was measured
+COLUMNS = {  # of the page's tables: header -> name in its CSV, and (text, value to sort by) of a row
+    "backend": ("name", lambda row: (row["name"], None)),
+    "K": ("n_neighbors", lambda row: (row["n_neighbors"], row["n_neighbors"])),
+    "status": ("status", lambda row: (row["status"], None)),
+    "queries/s": ("queries_per_s", lambda row: (number(row["queries_per_s"]), row["queries_per_s"])),
+    "95% interval": ("queries_per_s_low", lambda row: (span(row), row["queries_per_s_low"])),
+    "recall": ("recall", lambda row: (f"{row['recall']:.4f}", row["recall"])),
+    "fit": ("fit_s", lambda row: (seconds(row["fit_s"]), row["fit_s"])),
+    "compile": ("compile_s", lambda row: (seconds(row["compile_s"]), row["compile_s"])),
+    "one query, median": ("single_p50_s", lambda row: (seconds(row["single_p50_s"]), row["single_p50_s"])),
+    "one query, 99%": ("single_p99_s", lambda row: (seconds(row["single_p99_s"]), row["single_p99_s"])),
+    "memory": ("memory_bytes", lambda row: (megabytes(row), row["memory_bytes"])),
+    "whole cell": ("cell_s", lambda row: (seconds(row["cell_s"]), row["cell_s"])),
+    "flags": ("flags", lambda row: ("" if pd.isna(row["flags"]) else row["flags"], None)),
+    "why": ("reason", lambda row: ("" if pd.isna(row["reason"]) else row["reason"], None)),
 }
 
 
 def table_row(row):
     """A row of the page's table: (text, value to sort by) per column, empty where nothing was measured."""
     cells = []
-    for make in COLUMNS.values():
+    for _, make in COLUMNS.values():
         try:
             text, value = make(row)
         except (TypeError, ValueError):
@@ -117,43 +119,59 @@ def failures(rows, logs):
             f"{curve}, K = {', '.join(map(str, part['n_neighbors']))}" for curve, part in group.groupby("name", sort=False)
         ]
         log = "" if status == "unavailable" else log_of(group.iloc[0], logs)
-        found.append({"status": status, "reason": reason, "cells": cells, "log": log})
+        found.append({"status": status, "reason": reason, "count": len(group), "cells": cells, "log": log})
     return found
 
 
+def grouped(cells):
+    """Cells such as "keops-gpu on rd-a: unavailable", by how they ended: "unavailable: keops-gpu (rd-a, rd-b)"."""
+    groups = {}
+    for cell in dict.fromkeys(cells):
+        place, status = cell.split(": ")
+        name, dataset = place.split(" on ")
+        groups.setdefault(status, {}).setdefault(name, []).append(dataset)
+    by_datasets = []
+    for status, names in groups.items():
+        same = {}
+        for name, datasets in names.items():
+            same.setdefault(", ".join(datasets), []).append(name)
+        by_datasets += [f"{status}: {', '.join(names)} ({datasets})" for datasets, names in same.items()]
+    return "; ".join(by_datasets)
+
+
 def claim_rows(path):
-    """The claims for the page: one per claim and machine, with its ratios in words."""
-    table = pd.read_csv(
-        path, keep_default_na=False, na_values={"ratio": [""], "ratio_low": [""], "ratio_high": [""], "rounds": [""]}
-    )
+    """The claims for the page, those with a verdict first: one per claim and machine, with its ratios in words."""
+    numbers = ("ratio", "ratio_low", "ratio_high", "rounds")
+    table = pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in numbers})
     found = []
     for (_, says, machine), rows in table.groupby(["claim", "says", "machine"], sort=False):
-        words = []
+        ratios = []
         for row in rows[rows["verdict"] != "not measured"].to_dict("records"):
-            ratio = number(row["ratio"]) if math.isfinite(row["ratio"]) else "∞"
-            low, high = (number(value) if math.isfinite(value) else "∞" for value in (row["ratio_low"], row["ratio_high"]))
+            ratio, low, high = (
+                number(row[name]) if math.isfinite(row[name]) else "∞" for name in ("ratio", "ratio_low", "ratio_high")
+            )
             rounds = ", one round" if row["rounds"] == 1 else ""
-            words.append(
-                f"{row['dataset']}, K = {row['n_neighbors']}: {row['verdict']}, {ratio} ({low} to {high}{rounds}; "
-                f"{row['slower']} over {row['faster']})"
+            pair = f"{row['slower']} over {row['faster']}" if row["slower"] != row["faster"] else row["slower"]
+            ratios.append(
+                f"{row['dataset']}, K = {row['n_neighbors']}: {row['verdict']}, {ratio} ({low} to {high}{rounds}; {pair})"
             )
         at_least, at_most = rows[["at_least", "at_most"]].iloc[0].astype(float)
-        bounds = f"at least {at_least:g}" if math.isinf(at_most) else f"{at_least:g} to {at_most:g}"
-        missing = dict.fromkeys(each for words in rows["missing"] for each in words.split("; ") if each)
-        silent = rows[(rows["verdict"] == "not measured") & (rows["missing"] == "")]
-        none = dict.fromkeys(each for words in silent["left_out"] for each in words.split("; ") if each)
-        verdict = overall(rows["verdict"])
-        some = f" ({', '.join(f'{count} {each}' for each, count in rows['verdict'].value_counts().items())})"
+        missing = [each for words in rows["missing"] for each in words.split("; ") if each]
+        silent = rows[(rows["verdict"] == "not measured") & (rows["missing"] == "")]["left_out"]
+        no_answer = grouped(each for words in silent for each in words.split("; ") if each)
+        counts = rows["verdict"].value_counts()
         found.append(
             {
                 "says": says,
                 "machine": machine,
-                "verdict": verdict,
-                "ratios": "; ".join([f"must be {bounds}{some if rows['verdict'].nunique() > 1 else ''}", *words]),
-                "missing": "; ".join([*missing, *(f"{each}, no answer" for each in none)]),
+                "verdict": overall(rows["verdict"]),
+                "counts": ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) if len(counts) > 1 else "",
+                "bounds": f"at least {at_least:g}" if math.isinf(at_most) else f"{at_least:g} to {at_most:g}",
+                "ratios": ratios,
+                "missing": "; ".join(filter(None, [grouped(missing), f"no answer: {no_answer}" if no_answer else ""])),
             }
         )
-    return found
+    return sorted(found, key=lambda claim: claim["verdict"] == "not measured")
 
 
 def machine_entries(timings):
@@ -174,6 +192,7 @@ def dataset_entry(name, rows, comparisons, k, logs):
         found = findings(here, comparisons, k)
         done = here[(here["residency"] == "host") & (here["n_neighbors"] == k) & (here["status"] == "ok")]
         against, sentences = break_even_words(done)
+        place = f"{title}, {machine}" if rows["machine"].nunique() > 1 else title
         words = dict(found)
         answers.append(
             {
@@ -182,7 +201,7 @@ def dataset_entry(name, rows, comparisons, k, logs):
                 "exact": words["Fastest exact"],
                 "approximate": words["Fastest approximate"],
                 "failed": words["What failed?"],
-                "break_even": f"{title}, {machine}, against {against}: {' '.join(sentences)}" if sentences else "",
+                "break_even": f"{place}, against {against}: {' '.join(sentences)}" if sentences else "",
             }
         )
     size = "there is no such dataset here"
@@ -279,7 +298,9 @@ def main():
         families=families,
         datasets=datasets,
         breaks=[answer["break_even"] for dataset in datasets for answer in dataset["answers"] if answer["break_even"]],
-        columns=list(COLUMNS),
+        columns=[(header, name) for header, (name, _) in COLUMNS.items()],
+        ask=timings.dropna(subset=["n"]).astype({"n": int, "d": int}).iloc[0].to_dict() if timings["n"].notna().any() else ASK,
+        min_recall=config["timing"]["min_recall"],
         versions=sorted({(row["environment"], row["versions"]) for row in ran.to_dict("records")}),
         metrics=list(dict.fromkeys(timings["metric"])),
         claims=claim_rows(arguments.claims),

@@ -106,7 +106,7 @@ def main():
     comparisons.to_csv(out / "comparisons.csv", index=False)
     configs = [yaml.safe_load((source / "config.yaml").read_text()) for source in sources]
     # What a cell that was ended took at least, wherever it was.
-    limits = {name: min(saved["timing"][name] for saved in configs) for name in ("max_fit_s", "max_query_s")}
+    limits = {name: min(saved["timing"][name] for saved in configs) for name in ("max_fit_s", "max_query_s", "min_recall")}
     config = {"suite": "merged", "figures": arguments.figures, "timing": limits, "backends": {}, "datasets": {}}
     for saved in configs:
         config["datasets"] = saved["datasets"] | config["datasets"]

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from knnbench import machine
-from knnbench.findings import seconds
+from knnbench.findings import compiles, seconds
 from knnbench.folder import read
 from knnbench.recommend import LISTED, recommend
 from knnbench.results import machine_of
@@ -36,10 +36,9 @@ def main():
         ranked, out = recommend(ask, rows)
         for place, each in enumerate(ranked[:LISTED], start=1):
             alike = "; may be as fast as the first" if place > 1 and each["low"] <= ranked[0]["high"] else ""
-            print(
-                f"  {place}. {each['name']}: {seconds(each['low'])} to {seconds(each['high'])} for fit and queries, "
-                f"recall {each['recall']:.3f}{alike}\n     rests on {each['place']}; {steps_in_words(each['steps'])}"
-            )
+            span = f"{seconds(each['low'])} to {seconds(each['high'])}"
+            print(f"  {place}. {each['name']}: {span} for fit and queries, recall {each['recall']:.3f}{compiles(each)}{alike}")
+            print(f"     rests on {each['place']}; {steps_in_words(each['steps'])}")
         if not ranked:
             print("  The data do not support an answer: no measured cell is near enough and good enough.")
             metrics = ", ".join(dict.fromkeys(row["metric"] for row in rows))

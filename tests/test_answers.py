@@ -208,7 +208,7 @@ def problem(**changes):
 
 def candidate(name, time, **changes):
     row = frame(**{name: (1.0, time, True, False)}).iloc[0].to_dict()
-    row |= {"n": 1000, "d": 10, "metric": "euclidean", "device": "cpu"}
+    row |= {"n": 1000, "d": 10, "metric": "euclidean", "device": "cpu", "compile_s": None}
     row |= {f"queries_per_s{end}": row["queries_per_s"] * by for end, by in (("_low", 0.9), ("", 1), ("_high", 1.1))}
     return row | changes
 

@@ -34,10 +34,10 @@ PARTS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7
 TOOLTIP = [
     {"field": "name", "title": "backend"},
     {"field": "n_neighbors", "title": "K"},
-    {"field": "queries_per_s", "title": "queries/s", "format": ",.4~g"},
+    {"field": "queries_per_s", "title": "queries/s", "format": ",.4~r"},
     {"field": "interval", "title": "95% interval"},
     {"field": "recall", "format": ".4~f"},
-    {"field": "fit_s", "title": "fit, s", "format": ".3~g"},
+    {"field": "fit_s", "title": "fit, s", "format": ".3~r"},
     {"field": "memory", "title": "memory"},
     {"field": "note", "title": "note"},
 ]

@@ -146,6 +146,14 @@ def check(name, claim, rows, curves, limits):
     }
 
 
+def each_for_itself(claim, curves):
+    """Split a claim whose sides name the same backends: each is compared with itself, at another time or dataset."""
+    if claim["slower"]["backends"] != claim["faster"]["backends"]:
+        return [claim]
+    chosen = choose(claim["slower"]["backends"], curves)
+    return [claim | {side: claim[side] | {"backends": [curve]} for side in ("slower", "faster")} for curve in chosen]
+
+
 def overall(verdicts):
     """One word for the verdicts of a claim at several datasets and K: the worst that was found."""
     order = ("fails", "not measured", "not distinguishable", "holds")

@@ -2,6 +2,8 @@
 
 import math
 
+import pandas as pd
+
 from knnbench.record import NOT_RUN
 from knnbench.words import SAME
 
@@ -104,12 +106,27 @@ def sureness(best, ranked, comparisons):
     if len(ranked) == 1:
         return "nothing else was measured to compare it with"
     if best["rounds"] == 1:
-        return "one process each, so whether the order would hold in the next was not tested (timing.rounds: 3 does)"
+        near = [row["name"] for row in ranked[1:] if row["query_low_s"] <= best["query_high_s"]]
+        return f"its interval overlaps with that of {', '.join(near)}" if near else "its interval overlaps with no other"
     tied = tied_with(best, comparisons)
     names = [row["name"] for row in ranked[1:] if row["curve"] in tied]
-    if names:
-        return f"not distinguishable from {', '.join(names)} in {best['rounds']:.0f} processes each"
-    return f"distinguishable from every other in {best['rounds']:.0f} processes each, at 99%"
+    processes = f"in {best['rounds']:.0f} processes each"
+    return f"not distinguishable from {', '.join(names)} {processes}" if names else f"ahead of every other {processes}, at 99%"
+
+
+def compiles(row):
+    """What a backend compiles besides its fit, in words."""
+    return "" if pd.isna(row["compile_s"]) else f" and compiles in {seconds(row['compile_s'])} besides"
+
+
+def winners_elsewhere(rows, exact, k):
+    """Which backends are the fastest at other K, in words; empty if it is the same K alone."""
+    done = rows[
+        (rows["residency"] == "host") & (rows["status"] == "ok") & (rows["exact"] == exact) & (rows["n_neighbors"] != k)
+    ]
+    fastest = done.sort_values("query_median_s").drop_duplicates("n_neighbors").sort_values("n_neighbors")
+    words = [f"K = {row['n_neighbors']}: {row['name']}, {number(row['queries_per_s'])}" for row in fastest.to_dict("records")]
+    return f"; at {', at '.join(words)}" if words else ""
 
 
 def findings(rows, comparisons, k):
@@ -137,25 +154,28 @@ def findings(rows, comparisons, k):
         best.append(first)
         span = f"{number(first['queries_per_s_low'])} to {number(first['queries_per_s_high'])}"
         words = f"{first['name']}: {number(first['queries_per_s'])} queries/s at K = {k} (95% interval {span})"
-        answers.append((f"Fastest {kind}", words + (f", recall {first['recall']:.3f}" if kind == "approximate" else "")))
-    fits = [f"{row['name']} fits in {seconds(row['fit_s'])}" for row in best]
+        words += f", recall {first['recall']:.3f}" * (kind == "approximate")
+        answers.append((f"Fastest {kind}", words + winners_elsewhere(rows, kind == "exact", k)))
+    fits = [f"{row['name']} fits in {seconds(row['fit_s'])}{compiles(row)}" for row in best]
     against, sentences = break_even_words(done, [row["name"] for row in best])
     if sentences:
-        fits.append(f"against {against}, the fastest brute force: {' '.join(sentences)}")
+        fits.append(f"against {against}, the fastest brute force, all queries in one call: {' '.join(sentences)}")
     answers.append(("Cost to build", "; ".join(fits) or "nothing was measured"))
     wrong = [f"{row['name']} missed {row['wrong_neighbors']:,.0f} places" for row in exact if row["wrong_neighbors"]]
     if exact:
         total = exact[0]["queries"] * k
-        all_right = f"all {len(exact)} exact backends returned true neighbours in all {total:,.0f} places, checked in float64"
-        answers.append(("Is it exact?", f"of {total:,.0f} places, {'; '.join(wrong)}" if wrong else all_right))
+        all_right = f"all {len(exact)} exact backends returned true neighbours in all {total:,.0f} places"
+        right = f"of {total:,.0f} places, {'; '.join(wrong)}" if wrong else all_right
+        answers.append(("Is it exact?", f"{right}, checked in float64 at K = {k}"))
     if best:
         groups = filter(None, (exact, others))
-        who = [(row["name"], sureness(row, ranked, comparisons)) for row, ranked in zip(best, groups, strict=True)]
-        flags = host["flags"].dropna()
-        doubts = f"; flags of doubt: {', '.join(sorted(set('; '.join(flags).split('; '))))}" if len(flags) else ""
-        same = len({words for _, words in who}) == 1
-        words = who[0][1] if same else "; ".join(f"{name} is {words}" for name, words in who)
-        answers.append(("How sure?", words + doubts))
+        words = [f"{row['name']}: {sureness(row, ranked, comparisons)}." for row, ranked in zip(best, groups, strict=True)]
+        if best[0]["rounds"] == 1:
+            words.append("One process each: whether the order holds in the next was not tested (timing.rounds: 3 does).")
+        flags = done.assign(flag=done["flags"].fillna("").str.split("; ")).explode("flag")
+        for flag, names in flags[flags["flag"] != ""].groupby("flag")["name"]:
+            words.append(f"Flagged {flag}: {', '.join(names)}.")
+        answers.append(("How sure?", " ".join(words)))
     cells = rows[rows["residency"] == "host"]
     counts = ", ".join(f"{count} {status}" for status, count in cells["status"].value_counts().items() if status in NOT_RUN)
     low = (cells["status"] == "low_recall").sum()

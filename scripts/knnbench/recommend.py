@@ -34,20 +34,21 @@ def recommend(ask, rows):
     Returns
     -------
     ranked : list of dict
-        name, low, high and total (seconds), place (the cell in words), recall, steps.
+        name, low, high and total (seconds), place (the cell in words), recall, compile_s (not in the total), steps.
     out : list of (str, str)
-        Name and why it is not ranked: too far, did not run, recall.
+        Name and why it is not ranked: absent, too far, did not run, recall.
     """
-    nearest = {}
+    nearest, absent = {}, {}
     for row in rows:
-        if row["metric"] != ask["metric"] or ask["device"] not in ("any", row["device"]):
+        if row["metric"] != ask["metric"] or ask["device"] not in ("any", row["device"]) or row["residency"] != "host":
             continue
-        if row["residency"] != "host" or row["status"] in ("unavailable", "skipped"):
+        if row["status"] in ("unavailable", "skipped"):
+            absent[row["curve"]] = (row["name"], f"{row['status']} here")
             continue
         best = nearest.get(row["curve"])
         if best is None or math.hypot(*steps(ask, row)) < math.hypot(*steps(ask, best)):
             nearest[row["curve"]] = row
-    ranked, out = [], []
+    ranked, out = [], [why for curve, why in absent.items() if curve not in nearest]
     for row in nearest.values():
         place = f"{row['dataset']}, n = {row['n']:.0f}, d = {row['d']:.0f}, K = {row['n_neighbors']}"
         if any(abs(step) > limit for step, limit in zip(steps(ask, row), NEAR, strict=True)):
@@ -70,6 +71,7 @@ def recommend(ask, rows):
                     "total": math.sqrt(least * most) * middle,
                     "place": place,
                     "recall": row["recall"],
+                    "compile_s": row["compile_s"],
                     "steps": steps(ask, row),
                 }
             )

@@ -3,7 +3,7 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const $ = (selector, within = document) => within.querySelector(selector);
 const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
 const controls = $("#controls");
-const state = () => Object.fromEntries(new FormData(controls));
+const state = () => Object.fromEntries([...controls.elements].filter(({ name }) => name).map(({ name, value }) => [name, value]));
 const checked = (name) => new Set($$(`[data-${name}]:checked`, controls).map((box) => box.dataset[name]));
 
 // ---- Charts
@@ -33,17 +33,28 @@ function linear(part) {
   return copy.type === "log" ? { ...copy, type: "linear", padding: 0 } : copy;
 }
 
+// How rows without a time ended, in words.
+function why(rows) {
+  const counts = new Map();
+  for (const { status, queries_per_s } of rows) if (!queries_per_s) counts.set(status, (counts.get(status) ?? 0) + 1);
+  return counts.size ? ` (${[...counts].map(([status, count]) => `${count} ${status}`).join(", ")})` : "";
+}
+
+// What does not change a chart cannot be switched for it.
+const FIXED = { speed: ["k"], memory: ["scale", "round", "batch"], phases: ["scale", "round", "batch"], roofline: ["round", "batch"] };
+
 async function draw(section) {
   const { view, k, scale, residency, round, batch, machine } = state();
   const curves = checked("curve");
   const rows = DATA.rows.filter((row) => row.dataset === section.dataset.dataset && row.residency === residency
     && row.machine === machine && (view === "speed" || row.n_neighbors === Number(k)));
-  const measured = rows.map((row) => seen(row, round, batch)).filter((row) => row?.[view === "roofline" ? "ceiling_fraction" : "queries_per_s"]);
+  const fixed = FIXED[view] ?? [];
+  const measured = rows.map((row) => seen(row, fixed.includes("round") ? "all" : round, fixed.includes("batch") ? "all" : batch)).filter((row) => row?.[view === "roofline" ? "ceiling_fraction" : "queries_per_s"]);
   const shown = measured.filter((row) => curves.has(row.name));
   const title = $(`option[value="${view}"]`, controls).textContent + (view === "speed" ? "" : `, K = ${k}`);
   const missing = rows.length - measured.length;
   $("figcaption", section).textContent = `${title}: ${shown.length} of ${rows.length} cells`
-    + (missing ? `; ${missing} have no such number` : "") + (measured.length > shown.length ? "; others are switched off" : "")
+    + (missing ? `; ${missing} have no such number${why(rows)}` : "") + (measured.length > shown.length ? "; others are switched off" : "")
     + ". The numbers are in the table below.";
   const chart = $(".chart", section);
   chart.replaceChildren();
@@ -52,10 +63,14 @@ async function draw(section) {
   const height = ["memory", "phases", "roofline"].includes(view) ? 20 * new Set(shown.map((row) => row.name)).size : 320;
   const description = `${$("h2", section).textContent}: ${title}`;
   await vegaEmbed(chart, { ...spec, width: "container", height, description, autosize: { type: "fit-x", contains: "padding" },
-    data: { values: shown }, config: DATA.config }, { renderer: "svg", actions: false });
+    data: { values: shown },
+    config: { ...DATA.config, axisY: { labelLimit: chart.clientWidth / 2.5 } } }, { renderer: "svg", actions: false });
 }
 
-const drawAll = () => Promise.all($$(".dataset").map(draw));
+function drawAll() {
+  for (const name of ["k", "scale", "round", "batch"]) controls.elements[name].disabled = FIXED[state().view]?.includes(name) ?? false;
+  return Promise.all($$(".dataset").map(draw));
+}
 
 controls.addEventListener("change", ({ target }) => {
   const { device, family } = target.dataset;
@@ -97,11 +112,12 @@ function filter(section) {
 function download(section) {
   const table = $(".sortable", section);
   const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const lines = [[...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim())];
-  for (const row of table.tBodies[0].rows) if (!row.hidden) lines.push([...row.cells].map((_, column) => valueOf(row, column)));
+  const { dataset } = section.dataset;
+  const lines = [["dataset", ...[...table.tHead.rows[0].cells].map((cell) => cell.dataset.name)]];
+  for (const row of table.tBodies[0].rows) if (!row.hidden) lines.push([dataset, ...[...row.cells].map((_, column) => valueOf(row, column))]);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([lines.map((line) => line.map(quote).join(",") + "\n").join("")], { type: "text/csv" }));
-  link.download = `${DATA.suite}-${section.dataset.dataset}.csv`;
+  link.download = `${DATA.suite}-${dataset}.csv`;
   link.click();
   URL.revokeObjectURL(link.href);
 }
@@ -121,14 +137,17 @@ const steps = (ask, row) => [ask.n_train / row.n, ask.dimension / row.d, ask.n_n
 const distance = (ask, row) => Math.hypot(...steps(ask, row));
 
 function recommend(ask, rows) {
-  const nearest = new Map();
+  const nearest = new Map(), absent = new Map();
   for (const row of rows) {
-    if (row.metric !== ask.metric || (ask.device !== "any" && row.device !== ask.device)) continue;
-    if (row.residency !== "host" || ["unavailable", "skipped"].includes(row.status)) continue;
+    if (row.metric !== ask.metric || (ask.device !== "any" && row.device !== ask.device) || row.residency !== "host") continue;
+    if (["unavailable", "skipped"].includes(row.status)) {
+      absent.set(row.curve, [row.name, `${row.status} here`]);
+      continue;
+    }
     const best = nearest.get(row.curve);
     if (!best || distance(ask, row) < distance(ask, best)) nearest.set(row.curve, row);
   }
-  const ranked = [], out = [];
+  const ranked = [], out = [...absent].filter(([curve]) => !nearest.has(curve)).map(([, why]) => why);
   for (const row of nearest.values()) {
     const place = `${row.dataset}, n = ${row.n}, d = ${row.d}, K = ${row.n_neighbors}`;
     const far = steps(ask, row).some((step, axis) => Math.abs(step) > NEAR[axis]);
@@ -140,7 +159,8 @@ function recommend(ask, rows) {
       const [least, most] = row.exact && !row.prunes ? [work, work] : [Math.min(1, work), Math.max(1, work)];
       const total = (speed) => row.fit_s + ask.n_queries / speed;
       const low = least * total(row.queries_per_s_high), high = most * total(row.queries_per_s_low);
-      ranked.push({ name: row.name, low, high, total: Math.sqrt(least * most) * total(row.queries_per_s), place, recall: row.recall });
+      ranked.push({ name: row.name, low, high, total: Math.sqrt(least * most) * total(row.queries_per_s), place,
+        recall: row.recall, compile_s: row.compile_s });
     }
   }
   ranked.sort((a, b) => a.total - b.total);
@@ -157,11 +177,14 @@ function answer(form) {
   const add = (tag, text, to = box) => to.appendChild(Object.assign(document.createElement(tag), { textContent: text }));
   box.replaceChildren();
   if (ranked.length) {
+    // A time, or a range of times.
+    const range = (low, high) => (seconds(low) === seconds(high) ? seconds(low) : `${seconds(low)} to ${seconds(high)}`);
     const seconds = (value) => `${value.toLocaleString("en", { maximumSignificantDigits: 3 })} s`;
     const list = add("ol", "");
     for (const each of ranked.slice(0, LISTED)) {
       const alike = each !== ranked[0] && each.low <= ranked[0].high ? "; may be as fast as the first" : "";
-      add("li", `${each.name}: ${seconds(each.low)} to ${seconds(each.high)} in all, recall ${each.recall.toFixed(3)}; rests on ${each.place}${alike}`, list);
+      const compiles = each.compile_s ? ` and compiles in ${seconds(each.compile_s)} besides` : "";
+      add("li", `${each.name}: ${range(each.low, each.high)} in all, recall ${each.recall.toFixed(3)}${compiles}; rests on ${each.place}${alike}`, list);
     }
   } else add("p", "These data do not support an answer: no measured cell is near enough and good enough. Measure a dataset of your size (docs/extending.md).");
   if (out.length) {
@@ -173,6 +196,7 @@ function answer(form) {
 }
 
 const form = $("#recommend form");
+form.addEventListener("input", () => $("#recommend .answer").replaceChildren());
 form.addEventListener("submit", (event) => { event.preventDefault(); answer(form); });
 
 form.hidden = controls.hidden = false;
