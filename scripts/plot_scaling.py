@@ -12,6 +12,8 @@ from knnbench.folder import read
 from knnbench.scaling import COLUMNS, CROSSINGS, FEWEST, SIZES, crossings, exponent, exponents, series
 from knnbench.words import typical_k
 
+LISTED = 12  # crossings in the figure
+
 
 def fixed(row):
     """The sizes of a series that do not vary, in words."""
@@ -72,8 +74,9 @@ def main():
     sentences = [
         f"{row['after']} overtakes {row['before']} at {row['along']} = {row['at']:,.0f} (between {row['low']:,.0f} and "
         f"{row['high']:,.0f}; {fixed(row)})."
-        for row in overtaken.to_dict("records")
+        for row in overtaken.head(LISTED).to_dict("records")
     ]
+    sentences += [f"{len(overtaken) - LISTED} more are in {arguments.crossings.name}."] * (len(overtaken) > LISTED)
     title = f"Suite {results.config['suite']}: how times grow" if panels else f"No series of {FEWEST} sizes was measured"
     lines = [line for sentence in sentences for line in textwrap.wrap(sentence, 130)]
     spec = {

@@ -195,9 +195,11 @@ def test_interval_of_an_exponent_covers_it():
 
 def test_crossings():
     """a costs d, b costs 50: b overtakes at 50."""
-    laws = {"a": lambda d: d, "b": lambda d: 50.0}
+    laws = {"a": lambda d: d, "b": lambda d: 50.0, "slow": lambda d: 1000.0}
     found = crossings(*grid(lambda name, d: laws[name](d), (10, 30, 100), "d", names=laws))
-    assert [(row["before"], row["after"], row["low"], row["high"]) for row in found] == [("a", "b", 30, 100)]
+    assert [(row["before"], row["after"], row["low"], row["high"], row["fastest"]) for row in found] == [
+        ("a", "b", 30, 100, True)
+    ]
     assert found[0]["at"] == pytest.approx(50)
 
 

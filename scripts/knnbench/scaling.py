@@ -1,5 +1,6 @@
 """How times grow with n, d, K and the number of queries, from cells that differ in one of them only."""
 
+import itertools
 import math
 
 import numpy as np
@@ -27,7 +28,7 @@ COLUMNS = (
     "low",
     "high",
 )
-CROSSINGS = ("machine", "device", "metric", "source", *SIZES, "along", "before", "after", "low", "high", "at")
+CROSSINGS = ("machine", "device", "metric", "source", *SIZES, "along", "before", "after", "low", "high", "at", "fastest")
 
 
 def series(timings, sources):
@@ -84,24 +85,24 @@ def exponents(timings, sources):
 
 
 def crossings(timings, sources):
-    """Where the fastest brute force of a device changes from one library to another: rows as `CROSSINGS` name them.
+    """Where one brute force overtakes another of the same device: rows as `CROSSINGS` name them, those of the fastest first.
 
-    `at` is between the sizes `low` and `high`, where lines through logarithms cross.
+    `at` is between the sizes `low` and `high`, where lines through logarithms cross; `fastest` says whether the one that is
+    overtaken was the fastest of all before.
     """
     found = []
     for along, group in series(timings, sources):
         brute = group[group["exact"] & ~group["prunes"]]
         for device, rows in brute.groupby("device", sort=False):
-            tables = rows.pivot(index=along, columns="name", values="query_median_s")
-            best = tables.idxmin(axis=1)
-            for low, high in zip(best.index[:-1], best.index[1:], strict=True):
-                before, after = best[low], best[high]
-                gains = [math.log(tables.loc[size, after] / tables.loc[size, before]) for size in (low, high)]
-                if before == after or any(map(math.isnan, gains)):
-                    continue
-                share = gains[0] / (gains[0] - gains[1])
-                at = math.exp((1 - share) * math.log(low) + share * math.log(high))
-                place = rows.iloc[0].to_dict() | {along: None, "device": device, "along": along}
-                place |= {"before": before, "after": after, "low": low, "high": high, "at": at}
-                found.append({name: place[name] for name in CROSSINGS})
-    return found
+            times = np.log(rows.pivot(index=along, columns="name", values="query_median_s"))
+            place = rows.iloc[0].to_dict() | {along: None, "device": device, "along": along}
+            for before, after in itertools.permutations(times, 2):
+                behind = (times[after] - times[before]).dropna()
+                for (low, first), (high, second) in itertools.pairwise(behind.items()):
+                    if first > 0 >= second:
+                        share = first / (first - second)
+                        at = math.exp((1 - share) * math.log(low) + share * math.log(high))
+                        fastest = times.loc[low].idxmin() == before
+                        pair = {"before": before, "after": after, "low": low, "high": high, "at": at, "fastest": fastest}
+                        found.append({name: (place | pair)[name] for name in CROSSINGS})
+    return sorted(found, key=lambda row: not row["fastest"])

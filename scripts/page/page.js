@@ -61,10 +61,11 @@ async function draw(section) {
   if (!shown.length) return;
   const spec = scale === "log" ? DATA.views[view] : linear(DATA.views[view]);
   const height = ["memory", "phases", "roofline"].includes(view) ? 20 * new Set(shown.map((row) => row.name)).size : 320;
+  const beside = chart.clientWidth < 600 ? { orient: "bottom", columns: 3 } : {};
   const description = `${$("h2", section).textContent}: ${title}`;
   await vegaEmbed(chart, { ...spec, width: "container", height, description, autosize: { type: "fit-x", contains: "padding" },
     data: { values: shown },
-    config: { ...DATA.config, axisY: { labelLimit: chart.clientWidth / 2.5 } } }, { renderer: "svg", actions: false });
+    config: { ...DATA.config, axisY: { labelLimit: chart.clientWidth / 2.5 }, legend: { ...DATA.config.legend, ...beside } } }, { renderer: "svg", actions: false });
 }
 
 function drawAll() {
