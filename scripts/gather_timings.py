@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from knnbench.config import cells
-from knnbench.results import COMPARISON, batch_rows, by_machine, compare, left_out, residencies, row, sample_rows, times
+from knnbench.results import COMPARISON, SAMPLE, batch_rows, by_machine, compare, left_out, residencies, row, sample_rows, times
 from knnbench.words import summarise
 
 
@@ -62,7 +62,7 @@ def main():
             raise SystemExit(f"{where}: {'.'.join(map(str, error.absolute_path))}: {error.message}; see {arguments.schema}")
     # dtype object: whole numbers stay whole where some are missing
     pd.DataFrame(rows, dtype=object).to_csv(arguments.timings, index=False)
-    pd.DataFrame(samples, dtype=object).to_csv(arguments.samples, index=False)
+    pd.DataFrame(samples, dtype=object, columns=SAMPLE).to_csv(arguments.samples, index=False)
     pd.DataFrame(batches, dtype=object).to_csv(arguments.batches, index=False)
     comparisons.to_csv(arguments.comparisons, index=False)
     notes = [f"There is no {name}: {has['unavailable']}\n" for name, has in datasets.items() if "unavailable" in has]

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from knnbench.charts import CONFIG, SHAPES, VIEWS, curve, looks
 from knnbench.claims import overall
 from knnbench.findings import break_even_words, findings, number, seconds
-from knnbench.folder import read
+from knnbench.folder import read, read_table
 from knnbench.recommend import LISTED, NEAR
 from knnbench.record import NOT_RUN
 from knnbench.words import plain, typical_k
@@ -23,7 +23,17 @@ LOG_LINES = 15
 # Columns of the rows in the page, besides rounds and batches.
 SHOWN = (
     *("dataset", "curve", "name", "device", "residency", "machine", "n_neighbors", "status", "exact", "prunes", "metric"),
-    *("n", "d", "queries_per_s", "queries_per_s_low", "queries_per_s_high", "recall", "fit_s", "ceiling_fraction"),
+    *(
+        "n",
+        "d",
+        "single_p50_s",
+        "queries_per_s",
+        "queries_per_s_low",
+        "queries_per_s_high",
+        "recall",
+        "fit_s",
+        "ceiling_fraction",
+    ),
     *("import_s", "load_s", "transfer_s", "train_s", "add_s", "compile_s", "first_query_s", "query_median_s"),
     *("loaded_bytes", "fit_bytes", "query_bytes", "device_loaded_bytes", "device_fit_bytes", "device_query_bytes"),
 )
@@ -66,7 +76,13 @@ def chart_rows(results):
                     int(size): [float(f"{value:.4g}") for value in values]
                     for size, *values in batches[place][["batch_size", "p50_s", "p95_s", "p99_s"]].itertuples(index=False)
                 }
-        rows.append({key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in found.items()})
+        exact = ("n", "d", "recall")  # the form compares them
+        rows.append(
+            {
+                key: float(f"{value:.5g}") if isinstance(value, float) and key not in exact else value
+                for key, value in found.items()
+            }
+        )
     return rows
 
 
@@ -273,7 +289,8 @@ def main():
         "recommend": {"NEAR": NEAR, "LISTED": LISTED},
     }
     ran, started = timings.dropna(subset=["versions"]), timings["started"].dropna()
-    cells = timings.drop_duplicates(["dataset", "curve", "n_neighbors", "machine"])["status"].value_counts()
+    table = read_table(arguments.folder, "timings")
+    cells = table[table["residency"] == "host"]["status"].value_counts()
     origin = arguments.folder / "provenance.json"
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         (PAGE / "page.html").read_text()

@@ -11,26 +11,21 @@ import pandas as pd
 from knnbench.findings import number, seconds, tied_with
 from knnbench.folder import read
 from knnbench.record import NOT_RUN
-from knnbench.words import POWER, plain, typical_k
+from knnbench.words import POWER, mathematical, plain, typical_k
 
-SPECIAL = {each: rf"\{each}" for each in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\^{}",
-    "µ": r"$\mu$",
-    "×": r"$\times$",
-}
+SPECIAL = str.maketrans(
+    {each: rf"\{each}" for each in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}", "µ": r"$\mu$", "×": r"$\times$"}
+)
 
 
 def latex(text):
     """Text as LaTeX prints it, powers such as R^D as mathematics."""
-    parts = re.split(rf"(\S+{POWER})", str(text))
-    # Every power is followed by the groups within it: of braces, or of a letter.
-    return "".join(
-        f"${part}$" if position % 4 == 1 else part.translate(str.maketrans(SPECIAL))
-        for position, part in enumerate(parts)
-        if position % 4 in (0, 1)
-    )
+    pieces, end = [], 0
+    for power in re.finditer(POWER, text):
+        pieces += [text[end : power.start()].translate(SPECIAL), mathematical(power[0])]
+        end = power.end()
+    return "".join(pieces) + text[end:].translate(SPECIAL)
 
 
 class Latex:
@@ -63,7 +58,7 @@ class Markdown:
 
     @staticmethod
     def text(text):
-        return plain(str(text)).replace("|", "\\|").replace("*", "\\*")
+        return re.sub(r"([\\`*_<\[|])", r"\\\1", plain(text))
 
     @staticmethod
     def cell(text, mark, bold):
@@ -119,7 +114,10 @@ def write_table(form, rows, by, comparisons, before, caption, label):
             continue
         line = [form.text(curve["name"].iloc[0]), *(form.text(text(curve)) for text in before.values())]
         for value in best:
-            row = curve[curve[by] == value].iloc[0]
+            row = next(iter(curve[curve[by] == value].to_dict("records")), None)
+            if row is None:  # on another machine only
+                line.append("")
+                continue
             mark = ""
             if row["status"] != "ok":
                 name = string.ascii_lowercase[len(marks) % 26] * (1 + len(marks) // 26)
@@ -127,7 +125,7 @@ def write_table(form, rows, by, comparisons, before, caption, label):
             text = "–" if row["status"] in NOT_RUN else number(row["queries_per_s"])
             line.append(form.cell(text, mark, best[value] == row["curve"]))
         body.append(line)
-    bold = "Bold: fastest, and distinguishable from every other."
+    bold = "Bold: the fastest of status ok, and distinguishable from every other."
     if rows["rounds"].max() == 1:
         bold = "One round per cell: nothing is bold, since whether the fastest differs from the next was not tested."
     notes = [
@@ -185,14 +183,14 @@ def main():
         tables = [
             write_table(
                 form,
-                here[here["n_neighbors"] == k],
+                here,
                 "of_dataset",
                 results.comparisons,
                 {},
                 f"Suite {suite}: queries per second at K = {k}",
                 f"tab:suite-{number}",
             )
-            for number, (_, here) in enumerate(host.groupby("machine", sort=False), start=1)
+            for number, (_, here) in enumerate(host[host["n_neighbors"] == k].groupby("machine", sort=False), start=1)
         ]
         (arguments.out / f"suite.{form.suffix}").write_text("\n".join(tables))
 

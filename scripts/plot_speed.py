@@ -1,7 +1,6 @@
 """Draw queries per second against K for one dataset, with the fit times below."""
 
 import argparse
-import re
 import textwrap
 from pathlib import Path
 
@@ -11,18 +10,13 @@ import yaml
 from matplotlib.transforms import blended_transform_factory
 
 from knnbench.figures import by_machine, save, stopped, styles
-from knnbench.words import name_of
+from knnbench.words import mathematical, name_of
 
 CELL = ["dataset", "backend", "device", "n_neighbors"]
 KEY = (
     "Solid: exact; dashed: approximate. Thin: CPU; thick: GPU. Hollow: low recall. "
     "Bars: 95% interval of the median. ×: stopped there."
 )
-
-
-def mathematical(title):
-    """Set powers in a title, such as R^D, as mathematics."""
-    return re.sub(r"(\S+\^(\{[^}]*\}|\w))", r"$\1$", title)
 
 
 def draw_curve(axes, rows, look):

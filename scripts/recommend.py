@@ -4,17 +4,19 @@ import argparse
 import json
 from pathlib import Path
 
-from knnbench import machine
+from knnbench import gpu, machine
 from knnbench.findings import compiles, seconds
 from knnbench.folder import read
 from knnbench.recommend import LISTED, recommend
-from knnbench.results import machine_of
+from knnbench.results import machine_words
+
+SAME_SIZE = "measured at just this size"
 
 
 def steps_in_words(steps):
     """How far a cell is from what is asked."""
     far = [f"{name} × {10**step:.3g}" for name, step in zip(("n", "d", "K"), steps, strict=True) if abs(step) > 0.005]
-    return f"extrapolated by {', '.join(far)}" if far else "measured at just this size"
+    return f"extrapolated by {', '.join(far)}" if far else SAME_SIZE
 
 
 def main():
@@ -27,16 +29,21 @@ def main():
 
     ask, by_machine = arguments.ask, {}
     for folder in arguments.folders:
-        timings = read(folder).timings.astype(object)
+        try:
+            timings = read(folder).timings.astype(object)
+        except SystemExit as error:
+            print(f"Left out: {error}")
+            continue
         for words, rows in timings.where(timings.notna(), None).groupby("machine", sort=False):
             by_machine.setdefault(words, []).extend(rows.to_dict("records"))
-    here = machine_of(machine.describe("cpu"))[0]
-    for words, rows in sorted(by_machine.items(), key=lambda item: not item[0].startswith(here)):
-        print(f"{words}{': this machine' if words.startswith(here) else ''}")
+    here = machine_words(machine.describe("gpu" if gpu.count() else "cpu"))
+    for words, rows in sorted(by_machine.items(), key=lambda item: item[0] != here):
+        print(f"{words}{': this machine' if words == here else ''}")
         ranked, out = recommend(ask, rows)
         for place, each in enumerate(ranked[:LISTED], start=1):
             alike = "; may be as fast as the first" if place > 1 and each["low"] <= ranked[0]["high"] else ""
-            span = f"{seconds(each['low'])} to {seconds(each['high'])}"
+            rough = "roughly " if steps_in_words(each["steps"]) != SAME_SIZE else ""
+            span = f"{rough}{seconds(each['low'])} to {seconds(each['high'])}"
             print(f"  {place}. {each['name']}: {span} for fit and queries, recall {each['recall']:.3f}{compiles(each)}{alike}")
             print(f"     rests on {each['place']}; {steps_in_words(each['steps'])}")
         if not ranked:
@@ -48,8 +55,10 @@ def main():
         print()
     if not by_machine:
         print("There are no results: run a suite first, or keep published/.")
-    print("Times are of the fit and of all queries in one call; of trees, graphs and inverted lists we know only that they")
-    print("are between the measured time and one that is scaled by n × d.")
+    print(
+        "Times are of the fit and of all queries in one call. Rough ones go from the measured time to one scaled by n × d × K;"
+    )
+    print("trees may grow faster in d, and lists and graphs grow less in n.")
     print("Recall is that of the measured data: yours may be harder or easier.")
 
 

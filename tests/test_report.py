@@ -29,6 +29,7 @@ def make_folder(folder):
         row["n_neighbors"]: row for row in rows if (row["dataset"], row["backend"], row["device"]) == ("rd-a", "keops", "cpu")
     }
     for row in rows:
+        row["cpu"] = row["cpu"] if pd.isna(row["cpu"]) else "A CPU   with spaces"
         if row["dataset"] == "rd-b":
             row["title"] = HOSTILE
         if (row["dataset"], row["backend"], row["device"]) == ("rd-a", "keops", "gpu"):
@@ -226,7 +227,7 @@ def test_form_answers_as_the_command_does(page, folder, values):
         expect(answer).to_contain_text("do not support an answer")
     for each, text in zip(ranked, answer.locator("ol > li").all_inner_texts(), strict=False):
         assert f"recall {each['recall']:.3f}" in text and each["place"] in text
-        low = float(re.search(r": ([\d.,]+) s ", text)[1].replace(",", ""))
+        low = float(re.search(r": (?:roughly )?([\d.,]+) s ", text)[1].replace(",", ""))
         assert low == pytest.approx(each["low"], rel=0.01)
     ruled = answer.locator("ul > li").all_text_contents()
     assert sorted(ruled) == sorted(f"{name}: {why}" for name, why in out)
@@ -271,7 +272,8 @@ def test_tables_compile(folder, tmp_path):
     """LaTeX takes every table, with a label and a title that are made of special characters."""
     latex = program("pdflatex", "texlive-latex-recommended")
     timings = pd.read_csv(folder / "timings.csv")
-    timings.loc[timings["backend"] == "torch", "label"] = r"a_b & 100% $x$ #1 {c} \d ~e ^f"
+    timings.loc[timings["backend"] == "torch", "label"] = r"a_b & 100% $x$ #1 {c} \d ~e ^f \input{/etc/passwd}^2"
+    timings.loc[timings["dataset"] == "rd-c", "title"] = "100%_of_R^D"
     shutil.copytree(folder, tmp_path / "results")
     timings.to_csv(tmp_path / "results/timings.csv", index=False)
     run("make_tables", "--folder", tmp_path / "results", "--out", tmp_path / "tables")
@@ -289,6 +291,27 @@ def test_tables_compile(folder, tmp_path):
     table = pd.read_csv(io.StringIO("\n".join(body)), sep=r"(?<!\\)\|", engine="python")
     assert [name.strip() for name in table.columns[1:-1]][-1] == "K = 100, queries/s"
     assert "unavailable: no NVIDIA GPU here" in markdown
+
+
+def test_nothing_was_measured(tmp_path):
+    """A suite whose cells are all unavailable has a report, tables, claims and figures, too, and they say so."""
+    folder = tmp_path / "results"
+    shutil.copytree(ROOT / "published/cpu-2core", folder)
+    for name in ("timings.csv", "comparisons.csv", "batches.csv", "samples.csv.gz"):
+        table = pd.read_csv(folder / name)
+        table = table[table["status"] == "unavailable"] if name == "timings.csv" else table.iloc[:0]
+        table.to_csv(folder / name, index=False)
+    run("check_claims", "--folder", folder, "--claims", "{}", "--out", folder / "claims.csv")
+    run("make_report", "--folder", folder, "--claims", folder / "claims.csv", "--logs", folder, "--out", folder / "report.html")
+    assert "no exact backend was measured" in (folder / "report.html").read_text()
+    run("make_tables", "--folder", folder, "--out", tmp_path / "tables")
+    assert "unavailable: no NVIDIA GPU here" in (tmp_path / "tables/suite.md").read_text()
+    figures = ("--figures", '{"dpi": 50}')
+    run("plot_charts", "--folder", folder, "--dataset", "rd-a", *figures, "--out", tmp_path / "rd-a.recall.svg")
+    run(
+        "plot_scaling", "--folder", folder, *figures, *(f"--{name}={tmp_path / name}" for name in ("table", "crossings", "out"))
+    )
+    assert "no cell was measured" in (tmp_path / "rd-a.recall.svg").read_text()
 
 
 OVERLAY = """

@@ -34,7 +34,7 @@ CONFIG = {
     "suite": "s",
     "datasets": {"data": {"title": "R^D"}},
     "backends": BACKENDS,
-    "timing": {"batch_sizes": [10]},
+    "timing": {"batch_sizes": [10], "max_fit_s": 60, "max_query_s": 10, "min_recall": 0.75},
 }
 CEILING = {"status": "ok", "operations_per_s": 1e6, "bytes_per_s": 1e5, "machine": {"node": "here", "cpu": "A CPU", "cpus": 2}}
 DATASET = {"distance": "euclidean", "n": 1000, "dimension": 3, "q": 100}

@@ -65,14 +65,14 @@ def looks(backends):
 
 
 def curve(names, colours, shapes):
-    """Encodings that tell the curves apart: colour and shape by name, dashes if approximate, thick and large on a GPU."""
+    """Encodings that tell the curves apart: colour and shape by name."""
     return {
         "color": {"field": "name", "type": "nominal", "title": None, "scale": {"domain": names, "range": colours}},
         "shape": {"field": "name", "type": "nominal", "title": None, "scale": {"domain": names, "range": shapes}},
     }
 
 
-LINE = {
+LINE = {  # dashed if approximate, thick on a GPU
     "strokeDash": {"condition": {"test": "datum.exact", "value": [1, 0]}, "value": [5, 3]},
     "strokeWidth": {"condition": {"test": "datum.device == 'gpu'", "value": 3}, "value": 1.5},
 }

@@ -19,7 +19,7 @@ COLUMNS = (
     ),
     *("slower", "faster", "rounds", "missing", "left_out"),
 )
-NO_ANSWER = ("unsupported", "oom_host", "oom_device", "low_recall", "timeout_fit")
+NO_ANSWER = ("unsupported", "oom_host", "oom_device", "low_recall")
 UNKNOWN = (0.0, math.nan, math.inf)
 
 
@@ -59,6 +59,11 @@ def time_of(row, kind, limits, any_recall):
         return UNKNOWN
     if kind == "fit" and row["fit_s"] is not None:
         return (row["fit_s"],) * 3
+    if row["status"] in ("timeout_fit", "timeout_query") and f"{kind} was ended at its time limit" not in str(row["reason"]):
+        # Of another stage than the one that is asked for, or at the limit of a queue's job: how long it takes is not known.
+        if kind == "query" and "fit was ended at its time limit" in str(row["reason"]):
+            return (math.inf,) * 3
+        return UNKNOWN
     if kind == "fit" and row["status"] == "timeout_fit":
         return limits["max_fit_s"], math.inf, math.inf
     if row["status"] in NO_ANSWER and not (any_recall and row["status"] == "low_recall"):
@@ -118,6 +123,8 @@ def check(name, claim, rows, curves, limits):
                 left_out.append(words)
             else:
                 rounds.append(row["rounds"])
+        if not times:
+            missing.append(f"{' or '.join(group['backends'])} on {dataset}: not in these results")
         low, high = (min((each[end] for each in times.values()), default=UNKNOWN[end]) for end in (0, 2))
         fastest = min(times, key=lambda curve: (math.isnan(times[curve][1]), times[curve][1]), default=None)
         sides[side] = (low, times[fastest][1] if fastest else math.nan, high), fastest
@@ -151,6 +158,8 @@ def each_for_itself(claim, curves):
     if claim["slower"]["backends"] != claim["faster"]["backends"]:
         return [claim]
     chosen = choose(claim["slower"]["backends"], curves)
+    if not chosen:
+        return [claim]
     return [claim | {side: claim[side] | {"backends": [curve]} for side in ("slower", "faster")} for curve in chosen]
 
 

@@ -140,6 +140,8 @@ def check_claim(name, claim, config):
     require_known(f"claims.{name}.datasets", claim["datasets"], config["datasets"])
     for side in ("slower", "faster"):
         require_known(f"claims.{name}.{side}.dataset", [claim[side].get("dataset", claim["datasets"][0])], config["datasets"])
+        if all(pattern.startswith("!") for pattern in claim[side]["backends"]):
+            raise ConfigError(f"claims.{name}.{side}.backends: only leaves out; begin with what is meant, such as '*'")
         for pattern in claim[side]["backends"]:
             if not fnmatch.filter(known, pattern.removeprefix("!")):
                 hint = f"{suggest(pattern, known)}known are {', '.join(known)}, and patterns of these such as faiss-*-cpu"

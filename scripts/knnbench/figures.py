@@ -12,7 +12,7 @@ from knnbench.record import NOT_RUN
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey by their markers.
 COLOURS = {"keops": "#D55E00", "faiss": "#0072B2", "torch": "#CC79A7", "jax": "#009E73", "sklearn": "#B58900"}
 OTHER_COLOURS = ("#000000", "#56B4E9", "#7F7F7F")
-CURVE = ["dataset", "backend", "device"]
+CELL = ["dataset", "backend", "device", "n_neighbors", "residency"]
 MARKERS = "osD^vP*X<>"
 
 plt.rcParams.update(
@@ -79,7 +79,7 @@ def by_machine(timings):
             words = f"{cpu}, {cpus:.0f} CPUs" + (f"; {model}" if model else "")
             rows = host[(host["device"] == "cpu") | (gpus == model)]
             lost = host[(host["device"] == "gpu") & gpus.isna()]  # no GPU was there, or it did not answer
-            lost = lost[~lost[CURVE].apply(tuple, axis=1).isin(rows[CURVE].apply(tuple, axis=1))]
+            lost = lost[~lost[CELL].apply(tuple, axis=1).isin(rows[CELL].apply(tuple, axis=1))]
             blocks.append((words, pd.concat([rows, lost, nowhere]).sort_index()))
     return blocks or [("", timings)]
 

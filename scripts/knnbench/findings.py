@@ -36,12 +36,13 @@ def tied_with(best, comparisons):
     -------
     tied : list of str, curves
     """
+    machines = comparisons["machine"].map(lambda words: best["machine"] == words or best["machine"].startswith(f"{words}; "))
     same = comparisons[
         (comparisons["dataset"] == best["dataset"])
         & (comparisons["n_neighbors"] == best["n_neighbors"])
         & (comparisons["residency"] == best["residency"])
         & (comparisons["faster"] == best["curve"])
-        & comparisons["machine"].map(best["machine"].startswith)
+        & machines.astype(bool)
     ]
     return same[same["verdict"] == SAME]["slower"].tolist()
 
@@ -59,6 +60,7 @@ def break_even(rows):
     against : str, the name of that brute force; None if there is none
     found : list of (str, float, float, float)
         Name, queries, and what they may be by the intervals of both times; infinite if it never pays off, 0 if at once.
+        Negative if it is slower and its fit is cheaper: it is ahead up to that many queries.
     """
     brute = rows[rows["exact"] & ~rows["prunes"]]
     if brute.empty:
@@ -66,22 +68,21 @@ def break_even(rows):
     base, found = brute.loc[brute["query_median_s"].idxmin()], []
     for row in rows[~rows.index.isin(brute.index) & (rows["status"] == "ok")].to_dict("records"):
         costs = row["fit_s"] - base["fit_s"]
+        pairs = [
+            ("query_median_s", "query_median_s"),
+            ("query_low_s", "query_high_s"),
+            ("query_high_s", "query_low_s"),
+        ]
+        queries, low, high = (pays_off(costs, (base[other] - row[own]) / row["queries"]) for own, other in pairs)
+        found.append((row["name"], queries, low, high))
+    return base["name"], sorted(found, key=lambda each: each[1] if each[1] >= 0 else math.inf)
 
-        def pays_off(own, other, row=row, costs=costs):
-            saved = (other - own) / row["queries"]
-            if saved <= 0:
-                return math.inf
-            return max(0.0, costs / saved)
 
-        found.append(
-            (
-                row["name"],
-                pays_off(row["query_median_s"], base["query_median_s"]),
-                pays_off(row["query_low_s"], base["query_high_s"]),
-                pays_off(row["query_high_s"], base["query_low_s"]),
-            )
-        )
-    return base["name"], sorted(found, key=lambda each: each[1])
+def pays_off(costs, saved):
+    """Queries after which what each saves has paid the costs of a fit; as `break_even` returns it."""
+    if saved > 0:
+        return max(0.0, costs / saved)
+    return -costs / saved if costs < 0 and saved < 0 else math.inf
 
 
 def break_even_words(rows, names=None):
@@ -91,27 +92,32 @@ def break_even_words(rows, names=None):
     for name, queries, low, high in found:
         if names is not None and name not in names:
             continue
-        if queries == 0:
-            sentences.append(f"{name} pays off from the first query.")
+        ends = [number(end) if 0 <= end < math.inf else "never" for end in (low, high)]
+        if queries < 0:
+            words = f"is ahead for up to {number(-queries)} queries, by its cheaper fit"
+        elif queries == 0:
+            words = "pays off from the first query" + (f" (by the intervals, from {ends[1]} on)" if high else "")
         elif math.isinf(queries):
-            sentences.append(f"{name} does not pay off: it answers no faster.")
+            never = "does not pay off: it answers no faster"
+            words = f"{never} (by the intervals, it may after {ends[0]} queries)" if 0 <= low < math.inf else never
         else:
-            most = "never" if math.isinf(high) else number(high)
-            sentences.append(f"{name} pays off after {number(queries)} queries (by the intervals {number(low)} to {most}).")
+            words = f"pays off after {number(queries)} queries (by the intervals, {ends[0]} to {ends[1]})"
+        sentences.append(f"{name} {words}.")
     return against, sentences
 
 
-def sureness(best, ranked, comparisons):
-    """How sure it is that the first of a ranking is the fastest."""
+def sureness(best, ranked, kind, comparisons):
+    """How sure it is that the first of a ranking is the fastest of its kind."""
     if len(ranked) == 1:
-        return "nothing else was measured to compare it with"
-    if best["rounds"] == 1:
+        return f"no other {kind} backend was measured"
+    if min(row["rounds"] for row in ranked) == 1:
         near = [row["name"] for row in ranked[1:] if row["query_low_s"] <= best["query_high_s"]]
-        return f"its interval overlaps with that of {', '.join(near)}" if near else "its interval overlaps with no other"
+        return f"its interval overlaps with that of {', '.join(near)}" if near else f"no other {kind} one's interval overlaps"
     tied = tied_with(best, comparisons)
     names = [row["name"] for row in ranked[1:] if row["curve"] in tied]
-    processes = f"in {best['rounds']:.0f} processes each"
-    return f"not distinguishable from {', '.join(names)} {processes}" if names else f"ahead of every other {processes}, at 99%"
+    if names:
+        return f"not distinguishable from {', '.join(names)}"
+    return f"ahead of every other {kind} one, at 99%, in {best['rounds']:.0f} processes each"
 
 
 def compiles(row):
@@ -130,7 +136,7 @@ def winners_elsewhere(rows, exact, k):
 
 
 def findings(rows, comparisons, k):
-    """Answer a newcomer's five questions about one dataset on one machine, at one K, from NumPy to NumPy.
+    """Answer what a newcomer asks about one dataset on one machine, at one K, from NumPy to NumPy.
 
     Parameters
     ----------
@@ -161,16 +167,17 @@ def findings(rows, comparisons, k):
     if sentences:
         fits.append(f"against {against}, the fastest brute force, all queries in one call: {' '.join(sentences)}")
     answers.append(("Cost to build", "; ".join(fits) or "nothing was measured"))
-    wrong = [f"{row['name']} missed {row['wrong_neighbors']:,.0f} places" for row in exact if row["wrong_neighbors"]]
-    if exact:
-        total = exact[0]["queries"] * k
-        all_right = f"all {len(exact)} exact backends returned true neighbours in all {total:,.0f} places"
+    promised = host[host["exact"]].dropna(subset=["query_median_s", "wrong_neighbors"]).to_dict("records")
+    if promised:
+        total = promised[0]["queries"] * k
+        wrong = [f"{row['name']} missed {row['wrong_neighbors']:,.0f}" for row in promised if row["wrong_neighbors"] > 0]
+        all_right = f"all {len(promised)} exact backends returned true neighbours in all {total:,.0f} places"
         right = f"of {total:,.0f} places, {'; '.join(wrong)}" if wrong else all_right
         answers.append(("Is it exact?", f"{right}, checked in float64 at K = {k}"))
     if best:
-        groups = filter(None, (exact, others))
-        words = [f"{row['name']}: {sureness(row, ranked, comparisons)}." for row, ranked in zip(best, groups, strict=True)]
-        if best[0]["rounds"] == 1:
+        groups = [(kind, ranked) for kind, ranked in (("exact", exact), ("approximate", others)) if ranked]
+        words = [f"{ranked[0]['name']}: {sureness(ranked[0], ranked, kind, comparisons)}." for kind, ranked in groups]
+        if done["rounds"].min() == 1:
             words.append("One process each: whether the order holds in the next was not tested (timing.rounds: 3 does).")
         flags = done.assign(flag=done["flags"].fillna("").str.split("; ")).explode("flag")
         for flag, names in flags[flags["flag"] != ""].groupby("flag")["name"]:

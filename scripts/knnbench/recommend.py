@@ -18,12 +18,12 @@ def steps(ask, row):
 
 
 def recommend(ask, rows):
-    """Rank the backends for a problem by the time of the fit and of all queries.
+    """Rank the backends for a problem by the time of the fit and of all queries, asked in one call.
 
-    Every curve stands with the one cell that is nearest in logarithms of n, d and K, on data of the same metric. Times of exact
-    brute forces are scaled by n·d, as their work is. Of trees, graphs and inverted lists we only know that the cost grows no
-    faster, and that it does not fall: theirs are given as a range between the measured time and the scaled one, and ranked by
-    its middle (geometric). The intervals of the medians are in the range.
+    Every curve stands with the one cell that is nearest in logarithms of n, d and K, of the same metric. Its queries take
+    their measured rate, but not less than one query alone. The range goes from that to the time scaled by n·d·K: how trees,
+    graphs and inverted lists grow is not known, and brute forces follow it only for large problems. The intervals of the
+    medians are in it. The ranking is by its geometric middle.
 
     Parameters
     ----------
@@ -58,10 +58,11 @@ def recommend(ask, rows):
         elif row["recall"] < ask["recall"]:
             out.append((row["name"], f"recall {row['recall']:.3f} at {place}"))
         else:
-            work = ask["n_train"] * ask["dimension"] / (row["n"] * row["d"])
-            least, most = (work, work) if row["exact"] and not row["prunes"] else (min(1, work), max(1, work))
+            work = 10 ** sum(steps(ask, row))
+            least, most = min(1, work), max(1, work)
+            alone = row["single_p50_s"] or 0
             fastest, middle, slowest = (
-                row["fit_s"] + ask["n_queries"] / row[f"queries_per_s{end}"] for end in ("_high", "", "_low")
+                row["fit_s"] + max(alone, ask["n_queries"] / row[f"queries_per_s{end}"]) for end in ("_high", "", "_low")
             )
             ranked.append(
                 {

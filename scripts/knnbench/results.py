@@ -14,6 +14,7 @@ PHASES = ("import", "load", "transfer", "train", "add", "compile", "first_query"
 FIT = ("transfer", "train", "add")
 MEMORY = ("loaded", "fit", "query")
 SEARCH = ("dataset", "n_neighbors", "residency", "machine")
+SAMPLE = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", "round", "batch", "repeat", "loops", "seconds")
 COMPARISON = (*SEARCH, "faster", "slower", "ratio", "ratio_low", "ratio_high", "verdict")
 
 

@@ -87,22 +87,25 @@ def exponents(timings, sources):
 def crossings(timings, sources):
     """Where one brute force overtakes another of the same device: rows as `CROSSINGS` name them, those of the fastest first.
 
-    `at` is between the sizes `low` and `high`, where lines through logarithms cross; `fastest` says whether the one that is
-    overtaken was the fastest of all before.
+    Only where their 95% intervals are apart at both sizes. `at` is between the sizes `low` and `high`, where lines through
+    logarithms cross; `fastest` says whether the one that is overtaken was the fastest of all before.
     """
     found = []
     for along, group in series(timings, sources):
         brute = group[group["exact"] & ~group["prunes"]]
         for device, rows in brute.groupby("device", sort=False):
-            times = np.log(rows.pivot(index=along, columns="name", values="query_median_s"))
+            ends = ("query_median_s", "query_low_s", "query_high_s")
+            times, least, most = (np.log(rows.pivot(index=along, columns="curve", values=end)) for end in ends)
+            names = rows.drop_duplicates("curve").set_index("curve")["name"]
             place = rows.iloc[0].to_dict() | {along: None, "device": device, "along": along}
             for before, after in itertools.permutations(times, 2):
                 behind = (times[after] - times[before]).dropna()
                 for (low, first), (high, second) in itertools.pairwise(behind.items()):
-                    if first > 0 >= second:
+                    if least.loc[low, after] > most.loc[low, before] and least.loc[high, before] > most.loc[high, after]:
                         share = first / (first - second)
                         at = math.exp((1 - share) * math.log(low) + share * math.log(high))
                         fastest = times.loc[low].idxmin() == before
-                        pair = {"before": before, "after": after, "low": low, "high": high, "at": at, "fastest": fastest}
+                        pair = {"before": names[before], "after": names[after], "low": low, "high": high}
+                        pair |= {"at": at, "fastest": fastest}
                         found.append({name: (place | pair)[name] for name in CROSSINGS})
     return sorted(found, key=lambda row: not row["fastest"])

@@ -5,7 +5,7 @@ import re
 
 from knnbench.record import NOT_RUN
 
-POWER = r"\^(?:\{([^}]*)\}|(\w))"
+POWER = r"\b([A-Za-z0-9]+)\^(?:\{([A-Za-z0-9+-]+)\}|([A-Za-z0-9]))"  # such as R^D or S^{D-1}
 RAISED = str.maketrans("0123456789+-DKNdkn", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᴰᴷᴺᵈᵏⁿ")
 SAME = "not distinguishable"
 ONE_ROUND = "one round"
@@ -19,7 +19,12 @@ def name_of(row):
 
 def plain(title):
     """A title with its powers, such as R^D or S^{D-1}, in Unicode's raised letters."""
-    return re.sub(POWER, lambda power: (power[1] or power[2]).translate(RAISED), title)
+    return re.sub(POWER, lambda power: power[1] + (power[2] or power[3]).translate(RAISED), title)
+
+
+def mathematical(title):
+    """A title with its powers as LaTeX and Matplotlib set mathematics."""
+    return re.sub(POWER, lambda power: f"${power[1]}^{{{power[2] or power[3]}}}$", title)
 
 
 def typical_k(timings):

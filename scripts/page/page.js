@@ -130,7 +130,7 @@ for (const section of $$(".dataset")) {
   $(".csv", section).addEventListener("click", () => download(section));
 }
 
-// ---- Which one should I use? The same as scripts/knnbench/recommend.py, which says why.
+// ---- Which one should I use? Ranks as scripts/knnbench/recommend.py does, which says why; a test compares them.
 
 const { NEAR, LISTED } = DATA.recommend;
 const steps = (ask, row) => [ask.n_train / row.n, ask.dimension / row.d, ask.n_neighbors / row.n_neighbors]
@@ -156,12 +156,12 @@ function recommend(ask, rows) {
     else if (!row.queries_per_s) out.push([row.name, `${row.status} at ${place}`]);
     else if (row.recall < ask.recall) out.push([row.name, `recall ${row.recall.toFixed(3)} at ${place}`]);
     else {
-      const work = (ask.n_train * ask.dimension) / (row.n * row.d);
-      const [least, most] = row.exact && !row.prunes ? [work, work] : [Math.min(1, work), Math.max(1, work)];
-      const total = (speed) => row.fit_s + ask.n_queries / speed;
+      const work = 10 ** steps(ask, row).reduce((sum, step) => sum + step, 0);
+      const [least, most] = [Math.min(1, work), Math.max(1, work)];
+      const total = (speed) => row.fit_s + Math.max(row.single_p50_s ?? 0, ask.n_queries / speed);
       const low = least * total(row.queries_per_s_high), high = most * total(row.queries_per_s_low);
       ranked.push({ name: row.name, low, high, total: Math.sqrt(least * most) * total(row.queries_per_s), place,
-        recall: row.recall, compile_s: row.compile_s });
+        extrapolated: steps(ask, row).some((step) => Math.abs(step) > 0.005), recall: row.recall, compile_s: row.compile_s });
     }
   }
   ranked.sort((a, b) => a.total - b.total);
@@ -185,7 +185,8 @@ function answer(form) {
     for (const each of ranked.slice(0, LISTED)) {
       const alike = each !== ranked[0] && each.low <= ranked[0].high ? "; may be as fast as the first" : "";
       const compiles = each.compile_s ? ` and compiles in ${seconds(each.compile_s)} besides` : "";
-      add("li", `${each.name}: ${range(each.low, each.high)} in all, recall ${each.recall.toFixed(3)}${compiles}; rests on ${each.place}${alike}`, list);
+      const rough = each.extrapolated ? "roughly " : "";
+      add("li", `${each.name}: ${rough}${range(each.low, each.high)} in all, recall ${each.recall.toFixed(3)}${compiles}; rests on ${each.place}${alike}`, list);
     }
   } else add("p", "These data do not support an answer: no measured cell is near enough and good enough. Measure a dataset of your size (docs/extending.md).");
   if (out.length) {
