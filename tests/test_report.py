@@ -308,9 +308,8 @@ def test_nothing_was_measured(tmp_path):
     assert "unavailable: no NVIDIA GPU here" in (tmp_path / "tables/suite.md").read_text()
     figures = ("--figures", '{"dpi": 50}')
     run("plot_charts", "--folder", folder, "--dataset", "rd-a", *figures, "--out", tmp_path / "rd-a.recall.svg")
-    run(
-        "plot_scaling", "--folder", folder, *figures, *(f"--{name}={tmp_path / name}" for name in ("table", "crossings", "out"))
-    )
+    tables = ("--table", tmp_path / "scaling.csv", "--crossings", tmp_path / "crossings.csv")
+    run("plot_scaling", "--folder", folder, *figures, *tables, "--out", tmp_path / "scaling.png")
     assert "no cell was measured" in (tmp_path / "rd-a.recall.svg").read_text()
 
 

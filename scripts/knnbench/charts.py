@@ -8,7 +8,7 @@ import io
 import vl_convert
 from PIL import Image
 
-from knnbench.figures import COLOURS, OTHER_COLOURS
+from knnbench.figures import places
 
 # In the order that a family's variants get them; Unicode has each for legends in words.
 SHAPES = {
@@ -44,24 +44,11 @@ TOOLTIP = [
 
 
 def looks(backends):
-    """Colour and shape of every backend: a colour per family of libraries, a shape per variant.
-
-    Parameters
-    ----------
-    backends : dict, name -> entry of the configuration, in its order
-
-    Returns
-    -------
-    looks : dict, name -> (family, colour, shape)
-    """
-    modules = list(dict.fromkeys(entry["module"] for entry in backends.values()))
-    others = [module for module in modules if module not in COLOURS]
-    found = {}
-    for module in modules:
-        colour = COLOURS.get(module) or OTHER_COLOURS[others.index(module) % len(OTHER_COLOURS)]
-        family = [name for name, entry in backends.items() if entry["module"] == module]
-        found |= {name: (module, colour, list(SHAPES)[position % len(SHAPES)]) for position, name in enumerate(family)}
-    return found
+    """Family, colour and shape of every backend of the configuration: dict, name -> (module, colour, shape)."""
+    return {
+        name: (module, colour, list(SHAPES)[position % len(SHAPES)])
+        for name, (module, colour, position) in places(backends).items()
+    }
 
 
 def curve(names, colours, shapes):

@@ -30,6 +30,27 @@ plt.rcParams.update(
 )
 
 
+def places(backends):
+    """Place of every backend in its family: the library's module, its colour, and the position among its variants.
+
+    Parameters
+    ----------
+    backends : dict, name -> entry of the configuration, in its order
+
+    Returns
+    -------
+    places : dict, name -> (module, colour, position)
+    """
+    families = {}
+    for name, entry in backends.items():
+        families.setdefault(entry["module"], []).append(name)
+    others = [module for module in families if module not in COLOURS]
+    colours = COLOURS | {module: OTHER_COLOURS[position % len(OTHER_COLOURS)] for position, module in enumerate(others)}
+    return {
+        name: (module, colours[module], position) for module, family in families.items() for position, name in enumerate(family)
+    }
+
+
 def styles(backends):
     """Give every backend and device a look of its own.
 
@@ -42,22 +63,17 @@ def styles(backends):
     styles : dict, (backend, device) -> keyword arguments of Axes.plot
         Solid lines are exact and dashed ones approximate; thick lines and large markers are GPUs.
     """
-    modules = list(dict.fromkeys(entry["module"] for entry in backends.values()))
-    others = [module for module in modules if module not in COLOURS]
     looks = {}
-    for module in modules:
-        family = [name for name, entry in backends.items() if entry["module"] == module]
-        colour = COLOURS.get(module) or OTHER_COLOURS[others.index(module) % len(OTHER_COLOURS)]
-        for position, name in enumerate(family):
-            for device in backends[name]["environments"]:
-                gpu = device == "gpu"
-                looks[name, device] = {
-                    "color": colour,
-                    "marker": MARKERS[position % len(MARKERS)],
-                    "linestyle": "-" if backends[name]["exact"] else (0, (4, 2)),
-                    "linewidth": 2.4 if gpu else 1.2,
-                    "markersize": 7 if gpu else 5,
-                }
+    for name, (_, colour, position) in places(backends).items():
+        for device in backends[name]["environments"]:
+            gpu = device == "gpu"
+            looks[name, device] = {
+                "color": colour,
+                "marker": MARKERS[position % len(MARKERS)],
+                "linestyle": "-" if backends[name]["exact"] else (0, (4, 2)),
+                "linewidth": 2.4 if gpu else 1.2,
+                "markersize": 7 if gpu else 5,
+            }
     return looks
 
 
