@@ -22,21 +22,11 @@ PAGE = Path(__file__).parent / "page"
 LOG_LINES = 15
 # Columns of the rows in the page, besides rounds and batches.
 SHOWN = (
-    *("dataset", "curve", "name", "device", "residency", "machine", "n_neighbors", "status", "exact", "prunes", "metric"),
-    *(
-        "n",
-        "d",
-        "single_p50_s",
-        "queries_per_s",
-        "queries_per_s_low",
-        "queries_per_s_high",
-        "recall",
-        "fit_s",
-        "ceiling_fraction",
-    ),
-    *("import_s", "load_s", "transfer_s", "train_s", "add_s", "compile_s", "first_query_s", "query_median_s"),
-    *("loaded_bytes", "fit_bytes", "query_bytes", "device_loaded_bytes", "device_fit_bytes", "device_query_bytes"),
-)
+    "dataset curve name device residency machine n_neighbors status exact prunes metric n d single_p50_s"
+    " queries_per_s queries_per_s_low queries_per_s_high recall fit_s ceiling_fraction"
+    " import_s load_s transfer_s train_s add_s compile_s first_query_s query_median_s"
+    " loaded_bytes fit_bytes query_bytes device_loaded_bytes device_fit_bytes device_query_bytes"
+).split()
 PLACE = ["dataset", "backend", "device", "residency", "n_neighbors", "machine"]
 
 

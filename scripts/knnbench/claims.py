@@ -4,21 +4,9 @@ import fnmatch
 import math
 
 COLUMNS = (
-    *(
-        "claim",
-        "says",
-        "dataset",
-        "n_neighbors",
-        "machine",
-        "verdict",
-        "ratio",
-        "ratio_low",
-        "ratio_high",
-        "at_least",
-        "at_most",
-    ),
-    *("slower", "faster", "rounds", "missing", "left_out"),
-)
+    "claim says dataset n_neighbors machine verdict ratio ratio_low ratio_high at_least at_most slower faster rounds"
+    " missing left_out"
+).split()
 NO_ANSWER = ("unsupported", "oom_host", "oom_device", "low_recall")
 UNKNOWN = (0.0, math.nan, math.inf)
 
