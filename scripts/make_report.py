@@ -21,7 +21,7 @@ from knnbench.words import plain, typical_k
 PAGE = Path(__file__).parent / "page"
 LOG_LINES = 15
 # Columns of the rows in the page, besides rounds and batches.
-SHOWN = (
+SHOWN = (  # noqa: SIM905
     "dataset curve name device residency machine n_neighbors status exact prunes metric n d single_p50_s"
     " queries_per_s queries_per_s_low queries_per_s_high recall fit_s ceiling_fraction"
     " import_s load_s transfer_s train_s add_s compile_s first_query_s query_median_s"

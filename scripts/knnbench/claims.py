@@ -3,7 +3,7 @@
 import fnmatch
 import math
 
-COLUMNS = (
+COLUMNS = (  # noqa: SIM905
     "claim says dataset n_neighbors machine verdict ratio ratio_low ratio_high at_least at_most slower faster rounds"
     " missing left_out"
 ).split()
