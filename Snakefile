@@ -16,9 +16,11 @@ include: "rules/datasets.smk"
 include: "rules/cells.smk"
 include: "rules/results.smk"
 include: "rules/merge.smk"
+include: "rules/compare.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
 include: "rules/publish.smk"
+include: "rules/artifact.smk"
 include: "rules/plan.smk"
 include: "rules/selftest.smk"
 
@@ -26,14 +28,7 @@ include: "rules/selftest.smk"
 rule all:
     default_target: True
     input:
-        f"results/{SUITE}/timings.csv",
-        f"results/{SUITE}/samples.csv",
-        f"results/{SUITE}/batches.csv",
-        f"results/{SUITE}/comparisons.csv",
-        f"results/{SUITE}/summary.txt",
-        f"results/{SUITE}/report.html",
-        f"results/{SUITE}/tables",
-        FIGURES,
+        RESULTS,
         [f"results/{SUITE}/missing.txt"] if not_had() else [],  # a run that lacks datasets is never done
     localrule: True
 
@@ -46,3 +41,7 @@ onsuccess:
                 "Everything else is done, but these datasets could not be had, and their cells are unavailable:",
                 *(f"{name}: {reason}" for name, reason in missing.items()),
             )
+    failures = Path(f"results/{SUITE}/compare/failures.txt")
+    if any(job.rule.name in ("compare", "remeasure") for job in workflow.dag.targetjobs):
+        if found := failures.read_text():
+            raise WorkflowError(f"fail_on: {found}; results/{SUITE}/compare/ has them all")

@@ -13,7 +13,8 @@ environment() { # NAME REQUIREMENT...: a conda environment file whose pip list i
         echo "# Made by envs/lock.sh from: $*"
         printf '%s\n' "channels:" "  - conda-forge" "  - nodefaults" "dependencies:" \
             "  - python >=3.11,<3.15" "  - pip" "  - pip:"
-        printf '%s\n' "$@" | compile --python-platform x86_64-manylinux_2_28 --no-annotate - | sed 's/^/      - /'
+        printf '%s\n' "$@" | compile --python-platform x86_64-manylinux_2_28 --no-annotate --generate-hashes - |
+            sed -E 's/ \\$//; s/^([^ ])/      - \1/; s/^    (--hash)/        \1/' # a pin and its hashes are one entry of the list
     } >"envs/$name.yaml"
 }
 

@@ -37,6 +37,7 @@ from knnbench.config import (
 )
 from knnbench.download import address, is_there
 from knnbench.environment import is_optional, read_pins
+from knnbench.published import FINDINGS, TABLES
 from knnbench.recommend import ASKED
 
 try:
@@ -80,6 +81,7 @@ FIGURES = [
     for name in SUITE_FIGURES
     for suffix in config["figures"]["formats"]
 ]
+RESULTS = [f"results/{SUITE}/{name}" for name in (*TABLES, *FINDINGS, "report.html")] + FIGURES
 
 
 def for_driver(env):
@@ -261,7 +263,7 @@ onstart:
 
 wildcard_constraints:
     suite=re.escape(SUITE),
-    folder=rf"results/(?:{re.escape(SUITE)}|merged)|published/[^/]+",
+    folder=rf"results/(?:{re.escape(SUITE)}|merged|rerendered)|published/[^/]+",
     file="|".join(map(re.escape, DOWNLOADS)),
     name=r"[^/]+",
     dataset="|".join(map(re.escape, config["datasets"])),
@@ -352,9 +354,12 @@ def made_from(name):
 
 def tables(wildcards):
     """What a run left in a folder of results; published samples are compressed."""
-    samples = "samples.csv.gz" if wildcards.folder.startswith("published/") else "samples.csv"
-    names = ("config.yaml", "timings.csv", "comparisons.csv", "batches.csv", samples)
-    return [f"{wildcards.folder}/{name}" for name in names]
+    names = set(TABLES)
+    if wildcards.folder.startswith("published/"):
+        names = names - {"samples.csv"} | {"samples.csv.gz"}
+    if wildcards.folder == "results/merged":  # of several machines
+        names -= {"provenance.json"}
+    return [f"{wildcards.folder}/{name}" for name in sorted(names)]
 
 
 def problem(wildcards):
@@ -366,6 +371,26 @@ def problem(wildcards):
             " metric=angular n_neighbors=10 recall=0.9 n_queries=1e5 device=cpu"
         )
     return json.dumps(asked)
+
+
+def datasets_of(place, folders):
+    """Names of the datasets in the tables of folders that a key of the configuration names."""
+    try:
+        return {
+            row["dataset"]: None
+            for folder in folders
+            for row in csv.DictReader(Path(folder, "timings.csv").open(newline=""))
+        }
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise WorkflowError(
+            f"{place}: {error!r}; expected a folder with timings.csv: results/SUITE of a run, or one of published/"
+        )
+
+
+# Those that the configuration may not have, for figures.
+ELSEWHERE = datasets_of("sources", config["sources"]) | datasets_of(
+    "baseline", [folder for folder in [config["baseline"]] if folder and not folder.endswith(".zip")]
+)
 
 
 def sources(wildcards):

@@ -1,8 +1,8 @@
 """Draw the figures.
 
-Needs  results/{suite}/timings.csv
-Makes  results/{suite}/figures/{dataset}.{png,svg,pdf}: queries per second against K, with the fit times
-       results/{suite}/figures/roofline.{png,svg,pdf}: how much of the machine the exact backends use
+Needs  the tables of a folder: results/{suite}, results/merged, results/rerendered, published/{name}
+Makes  {folder}/figures/{dataset}.{png,svg,pdf}: queries per second against K, with the fit times
+       {folder}/figures/roofline.{png,svg,pdf}: how much of the machine the exact backends use
        {folder}/figures/{dataset}.{recall,build,break-even,memory,phases}.{png,svg,pdf}
        {folder}/figures/scaling.{png,svg,pdf}, scaling.csv, crossings.csv: how times grow, and where libraries overtake others
 """
@@ -10,13 +10,13 @@ Makes  results/{suite}/figures/{dataset}.{png,svg,pdf}: queries per second again
 
 rule plot_speed:
     input:
-        config="results/{suite}/config.yaml",
-        timings="results/{suite}/timings.csv",
+        config="{folder}/config.yaml",
+        timings="{folder}/timings.csv",
         code=code("plot_speed.py", "knnbench/figures.py", "knnbench/record.py", "knnbench/words.py"),
     output:
         report(
             [
-                f"results/{{suite}}/figures/{{dataset}}.{suffix}"
+                f"{{folder}}/figures/{{dataset}}.{suffix}"
                 for suffix in config["figures"]["formats"]
             ],
             caption="captions/speed.rst",
@@ -24,10 +24,9 @@ rule plot_speed:
             labels={"dataset": "{dataset}"},
         ),
     log:
-        "logs/plot_speed/{suite}/{dataset}.log",
+        "logs/plot_speed/{folder}/{dataset}.log",
     wildcard_constraints:
-        suite=f"{re.escape(SUITE)}|merged",
-        dataset="|".join(map(re.escape, {*config["datasets"], *MERGED})),
+        dataset="|".join(map(re.escape, {*config["datasets"], *ELSEWHERE})),
     localrule: LOCAL
     conda:
         "../envs/pipeline.yaml"
@@ -44,23 +43,23 @@ rule plot_speed:
 
 rule plot_roofline:
     input:
-        config="results/{suite}/config.yaml",
-        timings="results/{suite}/timings.csv",
-        ceilings=expand("results/ceilings/{device}.json", device=CEILINGS),
+        config="{folder}/config.yaml",
+        timings="{folder}/timings.csv",
+        provenance="{folder}/provenance.json",
         code=code(
             "plot_roofline.py", "knnbench/figures.py", "knnbench/record.py", "knnbench/words.py"
         ),
     output:
         report(
             [
-                f"results/{{suite}}/figures/roofline.{suffix}"
+                f"{{folder}}/figures/roofline.{suffix}"
                 for suffix in config["figures"]["formats"]
             ],
             caption="captions/roofline.rst",
             category="Roofline",
         ),
     log:
-        "logs/plot_roofline/{suite}.log",
+        "logs/plot_roofline/{folder}.log",
     localrule: LOCAL
     conda:
         "../envs/pipeline.yaml"
@@ -72,7 +71,7 @@ rule plot_roofline:
         "Draw the roofline"
     shell:
         "{params.python} {input.code[0]:q} --config {input.config:q} --timings {input.timings:q}"
-        " --ceilings {input.ceilings:q} --out {output:q} > {log:q} 2>&1"
+        " --provenance {input.provenance:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule plot_charts:
@@ -100,7 +99,7 @@ rule plot_charts:
     log:
         "logs/plot_charts/{folder}/{dataset}.log",
     wildcard_constraints:
-        dataset="|".join(map(re.escape, {*config["datasets"], *MERGED})),
+        dataset="|".join(map(re.escape, {*config["datasets"], *ELSEWHERE})),
     localrule: LOCAL
     conda:
         "../envs/pipeline.yaml"

@@ -4,19 +4,6 @@ Needs  the tables of the sources, as a run or published/ has them
 Makes  results/merged/: the same tables with the column origin, and for every dataset a figure with a part for each machine
 """
 
-try:
-    # Their datasets, for the figures.
-    MERGED = {
-        row["dataset"]: None
-        for source in config["sources"]
-        for row in csv.DictReader(Path(source, "timings.csv").open())
-    }
-except (OSError, KeyError) as error:
-    raise WorkflowError(
-        f"sources: {error}; a source is a folder with timings.csv: results/SUITE of a run, or one of published/"
-    )
-
-
 rule merge_tables:
     input:
         code=code(
@@ -66,7 +53,7 @@ rule merge:
         multiext("results/merged/", "timings.csv", "report.html", "tables"),
         expand(
             "results/merged/figures/{dataset}{chart}.{suffix}",
-            dataset=MERGED,
+            dataset=ELSEWHERE,
             chart=["", *(f".{chart}" for chart in CHARTS)],
             suffix=config["figures"]["formats"],
         ),

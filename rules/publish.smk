@@ -10,23 +10,10 @@ rule publish:
         unpublished,
         tables=[
             f"results/{SUITE}/{name}"
-            for name in (
-                "config.yaml",
-                "timings.csv",
-                "samples.csv",
-                "batches.csv",
-                "comparisons.csv",
-                "summary.txt",
-                "claims.csv",
-                "scaling.csv",
-                "crossings.csv",
-                "tables",
-            )
+            for name in TABLES + FINDINGS
         ],
         figures=FIGURES,
-        ceilings=expand("results/ceilings/{device}.json", device=CEILINGS),
-        environments=ENVIRONMENTS,
-        code=code("publish.py"),
+        code=code("publish.py", "knnbench/published.py"),
     output:
         directory("published/{name}"),
     log:
@@ -41,5 +28,5 @@ rule publish:
     message:
         "Publish suite {config[suite]} as {wildcards.name}"
     shell:
-        "{params.python} {input.code[0]:q} --tables {input.tables:q} --figures {input.figures:q}"
-        " --ceilings {input.ceilings:q} --environments {input.environments:q} --out {output:q} > {log:q} 2>&1"
+        "{params.python} {input.code[0]:q} --tables {input.tables:q} --figures {input.figures:q} --out {output:q}"
+        " > {log:q} 2>&1"

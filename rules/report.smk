@@ -98,10 +98,13 @@ rule make_report:
         machine=1,
     params:
         python=python("pipeline"),
+        logs=lambda wildcards: (
+            "logs" if wildcards.folder == f"results/{SUITE}" else f"{wildcards.folder}/logs"
+        ),
     message:
         "Write {output}"
     shell:
-        "{params.python} {input.code[0]:q} --folder {wildcards.folder:q} --claims {input.claims:q} --logs logs"
+        "{params.python} {input.code[0]:q} --folder {wildcards.folder:q} --claims {input.claims:q} --logs {params.logs:q}"
         " --out {output:q} > {log:q} 2>&1"
 
 

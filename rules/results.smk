@@ -3,7 +3,7 @@
 Needs  the record of every cell and round
 Makes  results/{suite}/missing.txt, as long as datasets of the suite could not be had
        results/{suite}/config.yaml, timings.csv (a row per cell and residency), batches.csv (a row per batch size),
-       comparisons.csv (a row per pair), samples.csv (a row per timed call), summary.txt
+       comparisons.csv (a row per pair), samples.csv (a row per timed call), summary.txt, provenance.json
 docs/results.md explains the columns; schemas/timings.schema.yaml is checked before anything is written.
 """
 
@@ -92,3 +92,27 @@ rule gather_timings:
         " --datasets {params.datasets:q} --ceilings {input.ceilings:q}"
         " --timings {output.timings:q} --samples {output.samples:q} --batches {output.batches:q}"
         " --comparisons {output.comparisons:q} --summary {output.summary:q} > {log:q} 2>&1"
+
+
+rule write_provenance:
+    input:
+        timings="results/{suite}/timings.csv",
+        ceilings=expand("results/ceilings/{device}.json", device=CEILINGS),
+        environments=ENVIRONMENTS,
+        code=code("write_provenance.py", "knnbench/published.py"),
+    output:
+        "results/{suite}/provenance.json",
+    log:
+        "logs/write_provenance/{suite}.log",
+    localrule: LOCAL
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+    message:
+        "Say where the results of suite {wildcards.suite} come from"
+    shell:
+        "{params.python} {input.code[0]:q} --timings {input.timings:q} --ceilings {input.ceilings:q}"
+        " --environments {input.environments:q} --out {output:q} > {log:q} 2>&1"

@@ -312,7 +312,6 @@ def main():
         metrics=list(dict.fromkeys(timings["metric"])),
         claims=claim_rows(arguments.claims),
         schema_version=timings["schema_version"].max(),
-        source=arguments.folder,
         provenance=json.loads(origin.read_text()) if origin.exists() else None,
     )
     arguments.out.write_text(text)

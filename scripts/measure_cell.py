@@ -76,6 +76,7 @@ def work(arguments, threads):
             spec=arguments.spec,
             pinned=not arguments.unpinned,
             prefix=arguments.prefix,
+            answer=arguments.out and record.answer_of(arguments.out),
         ),
         reporter,
     )
@@ -98,6 +99,7 @@ def main(words):
     if job and (left := earlier(out, job)):
         write(out, left, job)
         return
+    record.answer_of(out).unlink(missing_ok=True)  # of an earlier measurement
     arrived, waited = time.monotonic(), 0.0
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     no_gpu = arguments.device == "gpu" and not gpu.count()

@@ -64,13 +64,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the saved configuration")
     parser.add_argument("--timings", type=Path, required=True)
-    parser.add_argument("--ceilings", type=Path, nargs="+", required=True)
+    parser.add_argument("--provenance", type=Path, required=True, help="has the machine's measured ceilings")
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="the suffix is the format")
     arguments = parser.parse_args()
 
     config = yaml.safe_load(arguments.config.read_text())
     timings = pd.read_csv(arguments.timings)
-    ceilings = {path.stem: json.loads(path.read_text()) for path in arguments.ceilings}
+    ceilings = json.loads(arguments.provenance.read_text())["ceilings"]
     figure = draw(timings[timings["residency"] == "host"], ceilings, styles(config["backends"]))
     for path in arguments.out:
         save(figure, path, config["figures"]["dpi"])

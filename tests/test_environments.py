@@ -1,14 +1,18 @@
 """Pins: one source of truth, complete, without hosts, and what is installed is what is pinned."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
+import yaml
 from conftest import CONFIG, ROOT
 from conftest import ENVIRONMENTS as INSTALLED
 
-from knnbench.environment import is_optional, mismatches, read_pins
+from knnbench.environment import is_optional, mismatches, read_hashes, read_pins
 
-ENVIRONMENTS = sorted({path.stem for path in (ROOT / "envs").glob("*.yaml")} - {"pipeline"})
+ENVIRONMENTS = sorted({path.stem for path in (ROOT / "envs").glob("*.yaml")})
 GPU_ENVIRONMENTS = {entry["environments"]["gpu"] for entry in CONFIG["backends"].values() if "gpu" in entry["environments"]}
 
 
@@ -29,8 +33,34 @@ def test_pipeline_environment_pins_what_requirements_pin():
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_environment_files(name):
-    python, pins = read_pins(ROOT / f"envs/{name}.yaml")
+    path = ROOT / f"envs/{name}.yaml"
+    python, pins = read_pins(path)
+    hashes = read_hashes(path)
+    assert hashes.keys() == pins.keys() and all(hashes.values())
+    # Conda hands each entry of the list to pip as one line.
+    entries = yaml.safe_load(path.read_text())["dependencies"][-1]["pip"]
+    assert entries == [" ".join([f"{name}=={version}", *hashes[name]]) for name, version in pins.items()]
     assert python == ">=3.11,<3.15" and {"numpy", "h5py"} <= set(pins)
+
+
+@pytest.mark.parametrize("change", ["another hash", "no hash"])
+def test_a_file_with_another_hash_is_not_installed(tmp_path, change):
+    text = (ROOT / "envs/faiss-cpu.yaml").read_text()
+    before, pin, hashes = text.partition("      - packaging==")
+    version, _, _ = hashes.partition("\n")
+    wrong = f"        --hash=sha256:{'0' * 64}\n" if change == "another hash" else ""
+    (tmp_path / "env.yaml").write_text(f"{before.split('      - ')[0]}{pin}{version}\n{wrong}")
+    command = [
+        sys.executable,
+        ROOT / "scripts/make_environment.py",
+        "--spec",
+        tmp_path / "env.yaml",
+        "--prefix",
+        tmp_path / "env",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"UV_NO_CACHE": "1"})
+    assert done.returncode and not (tmp_path / "env/freeze.txt").exists()
+    assert ("hash mismatch" in done.stderr.lower()) if wrong else "packaging without --hash" in done.stderr
 
 
 def test_one_version_of_what_all_share():

@@ -3,9 +3,15 @@
 A specification takes rows with the columns of timings.csv and `name` (words.name_of), and leaves out what has no number.
 """
 
+import functools
 import io
+import tempfile
+from pathlib import Path
 
+import matplotlib
+import pikepdf
 import vl_convert
+from fontTools.ttLib import TTFont
 from PIL import Image
 
 from knnbench.figures import places
@@ -238,11 +244,13 @@ VIEWS = {
     "phases": (phases, "Phases of a cell", False),
     "roofline": (roofline, "Share of the machine's ceiling", False),
 }
+FONT = "knnbench Sans"
+# One weight of one font: the order of fonts in a PDF would be another one every time.
 CONFIG = {
-    "font": "DejaVu Sans, Helvetica, Arial, sans-serif",
+    "font": f"{FONT}, DejaVu Sans, Helvetica, Arial, sans-serif",
     "axis": {"labelFontSize": 10, "titleFontSize": 11, "titleFontWeight": "normal", "labelOverlap": "greedy", "tickCount": 6},
     "legend": {"labelFontSize": 10, "labelLimit": 260},
-    "title": {"anchor": "start", "fontSize": 13, "subtitleFontSize": 10, "fontWeight": "bold"},
+    "title": {"anchor": "start", "fontSize": 13, "subtitleFontSize": 10, "fontWeight": "normal"},
     "header": {"labelFontSize": 11},
 }
 
@@ -274,13 +282,30 @@ NOTHING = {
 }
 
 
+@functools.cache
+def register_font():
+    """Let files have the DejaVu Sans that comes with Matplotlib, by a name of its own: the machine may have another, or none."""
+    font = TTFont(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), recalcTimestamp=False)
+    for record in font["name"].names:
+        if record.nameID in (1, 3, 4, 16):
+            record.string = FONT
+        if record.nameID == 6:  # of PostScript, without spaces
+            record.string = FONT.replace(" ", "")
+    with tempfile.TemporaryDirectory() as folder:
+        font.save(Path(folder, "font.ttf"))
+        vl_convert.register_font_directory(folder)
+        vl_convert.svg_to_png("<svg xmlns='http://www.w3.org/2000/svg' width='1' height='1'/>")  # reads it
+
+
 def draw_file(spec, path, dpi):
-    """Draw a specification; the suffix of the path is the format: .svg, .pdf or .png."""
+    """Draw a specification, the same bytes for the same one; the suffix of the path is the format: .svg, .pdf or .png."""
+    register_font()
     spec = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", **spec}
     if path.suffix == ".svg":
         path.write_text(vl_convert.vegalite_to_svg(spec))
     elif path.suffix == ".pdf":
-        path.write_bytes(vl_convert.vegalite_to_pdf(spec))
+        with pikepdf.open(io.BytesIO(vl_convert.vegalite_to_pdf(spec))) as pdf:
+            pdf.save(path, static_id=True)  # its dictionaries are sorted, which come in another order every time
     else:
         image = Image.open(io.BytesIO(vl_convert.vegalite_to_png(spec, ppi=dpi)))
         image.save(path, optimize=True, dpi=(dpi, dpi))  # a fifth of its size

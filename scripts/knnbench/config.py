@@ -115,8 +115,8 @@ def resolve(config, schema):
         for device, env in backend["environments"].items():
             require_file(f"backends.{name}.environments.{device}", env, CODE.parents[1] / "envs", ".yaml")
     require_known("suite", [config["suite"]], config["suites"])
-    if "merged" in config["suites"]:
-        raise ConfigError("suites.merged: results/merged is where `snakemake merge` writes; give the suite another name")
+    for name in {"merged", "rerendered", "cells", "indexes", "ceilings"} & config["suites"].keys():
+        raise ConfigError(f"suites.{name}: results/{name} has another meaning; give the suite another name")
     for name, suite in config["suites"].items():
         suite.setdefault("backends", [each for each, backend in config["backends"].items() if not backend["named"]])
         require_known(f"suites.{name}.datasets", suite["datasets"], config["datasets"])

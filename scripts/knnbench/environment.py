@@ -4,6 +4,7 @@ import importlib.metadata
 import re
 from pathlib import Path
 
+HASH = "--hash=sha256:"
 DEVICE_RUNTIME = ("nvidia-", "cuda-", "triton")
 
 
@@ -25,7 +26,7 @@ def read_pins(path):
     Returns
     -------
     python : str, the version range of the interpreter, such as ">=3.11,<3.15"
-    pins : dict, package name -> version
+    pins : dict, package name -> version; `read_hashes` has their hashes
 
     Raises
     ------
@@ -39,12 +40,29 @@ def read_pins(path):
             pins[pin[1]] = pin[2]
         elif entry.startswith("python "):
             python = entry.removeprefix("python ")
-        elif entry not in ("", "pip", "pip:"):
+        elif entry not in ("", "pip", "pip:") and not entry.startswith(HASH):
             raise ValueError(
                 f"{path}: only conda can install {entry!r}; allowed here are python and name==version entries under pip:; "
                 "run snakemake with --software-deployment-method conda"
             )
     return python, pins
+
+
+def read_hashes(path):
+    """Read the hashes of an `envs/*.yaml`.
+
+    Returns
+    -------
+    hashes : dict, package name -> list of words such as --hash=sha256:..., for a requirements file
+    """
+    hashes = {}
+    for line in Path(path).read_text().splitlines():
+        entry = line.strip()
+        if pin := re.fullmatch(r"- ([A-Za-z0-9._-]+)==\S+", entry):
+            words = hashes[pin[1]] = []
+        elif entry.startswith(HASH):
+            words.append(entry)
+    return hashes
 
 
 def installed(names):

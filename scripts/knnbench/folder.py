@@ -1,10 +1,14 @@
 """Read what a run left in its folder: results/SUITE, results/merged, or one of published/."""
 
+import contextlib
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import yaml
 
+from knnbench.archive import ArchiveError, unpack
 from knnbench.figures import by_machine
 from knnbench.results import machine_words
 from knnbench.words import name_of
@@ -27,6 +31,29 @@ class Results:
     comparisons: pd.DataFrame
     batches: pd.DataFrame
     samples: pd.DataFrame
+
+
+@contextlib.contextmanager
+def opened(path):
+    """A folder of results for a while: `path` itself, or what an artifact.zip has.
+
+    Raises
+    ------
+    SystemExit
+        The archive cannot be unpacked, or has no results.
+    """
+    if path.suffix != ".zip":
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            unpack(path, place)
+        except ArchiveError as error:
+            raise SystemExit(str(error)) from error
+        found = list(Path(place).glob("published/*/timings.csv"))
+        if len(found) != 1:
+            raise SystemExit(f"{path}: it has {len(found)} folders of results in published/; an artifact.zip has one")
+        yield found[0].parent
 
 
 def read_table(folder, name, **options):

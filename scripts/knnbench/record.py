@@ -40,6 +40,11 @@ OUT_OF_MEMORY = (
 ON_DEVICE = ("cuda", "cublas", "gpu", "device", "resource_exhausted")
 
 
+def answer_of(path):
+    """Where the ids are that a cell returned, beside its record: `ids` in a .npz file."""
+    return path.with_suffix(".npz")
+
+
 def out_of_memory(text, device):
     """Status of an error that says oom_host or oom_device in one of many ways, or None."""
     text = text.lower()

@@ -1,0 +1,95 @@
+"""Pack a suite's results with everything that somebody else needs to check them: snakemake artifact
+
+Needs  results/{suite}/, the records, the logs of what failed; with artifact_data also the files of the datasets
+Makes  results/{suite}/artifact.zip, a Workflow Run RO-Crate; the same results give the same bytes
+`snakemake rerender --config baseline=published/NAME` makes everything that can be made of those tables again, and compares the bytes.
+"""
+
+
+rule make_artifact:
+    input:
+        results=RESULTS,
+        code=code(
+            "make_artifact.py",
+            "knnbench/published.py",
+            "knnbench/archive.py",
+            "artifact.md",
+        ),
+    output:
+        "results/{suite}/artifact.zip",
+    log:
+        "logs/make_artifact/{suite}.log",
+    localrule: LOCAL
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+        claims=json.dumps(config["claims"]),
+        receipts=[
+            path
+            for name in config["suites"][SUITE]["datasets"]
+            for path in receipts(config["datasets"][name])
+        ],
+        data=["--data"] * config["artifact_data"],
+    message:
+        "Pack suite {wildcards.suite}"
+    shell:
+        "{params.python} {input.code[0]:q} --results {input.results:q} --claims {params.claims:q}"
+        " --cells results/cells --logs logs --receipts {params.receipts:q} {params.data:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule artifact:
+    input:
+        f"results/{SUITE}/artifact.zip",
+    localrule: True
+
+
+rule copy_tables:
+    output:
+        [f"results/rerendered/{name}" for name in TABLES],
+    log:
+        "logs/copy_tables.log",
+    localrule: True
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+        script=SCRIPTS / "rerender.py",
+        baseline=baseline,
+        written=lambda wildcards: [
+            path.stat().st_mtime for path in Path(baseline(wildcards)).glob("*.csv")
+        ],
+    message:
+        "Take the tables of {params.baseline}"
+    shell:
+        "{params.python} {params.script:q} copy --baseline {params.baseline:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule rerender:
+    input:
+        # What the baseline has of what is made of tables.
+        made=lambda wildcards: [
+            f"results/rerendered/{path.relative_to(config['baseline'])}"
+            for pattern in ("figures/*.*", "tables", "report.html", "c*s.csv", "scaling.csv")
+            for path in sorted(Path(baseline(wildcards)).glob(pattern))
+            if path.name not in TABLES
+        ],
+    log:
+        "logs/rerender.log",
+    localrule: True
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        machine=1,
+    params:
+        python=python("pipeline"),
+        script=SCRIPTS / "rerender.py",
+        baseline=baseline,
+    message:
+        "Compare what was made again with {params.baseline}"
+    shell:
+        "{params.python} {params.script:q} check --baseline {params.baseline:q} --out {input.made:q} | tee {log:q}"

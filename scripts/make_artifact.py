@@ -1,0 +1,190 @@
+"""Pack a suite's results with everything that somebody else needs to check them."""
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+import yaml
+
+from knnbench import crate
+from knnbench.archive import pack
+from knnbench.config import cells, own_files
+from knnbench.download import sha256_of
+from knnbench.folder import text_of
+from knnbench.published import CODE, code_version, keep
+from knnbench.record import NOT_RUN
+from knnbench.results import machine_words
+
+ROOT = Path(__file__).parents[1]
+RERUN = ("suite", "timing", "figures", "datasets", "backends", "suites")  # of the saved configuration
+
+
+def copy_code(out):
+    """Copy what runs, with the version that it is of; the changes since, if any, lie beside it."""
+    (out / "code").mkdir()
+    for name in CODE:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, out / "code" / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        elif source.exists():
+            shutil.copy(source, out / "code" / name)
+    commit, changes = code_version(ROOT)
+    if commit:
+        (out / "code/COMMIT").write_text(f"{commit}\n")
+    if changes:
+        (out / "changes.diff").write_text(changes)
+    for name in ("LICENSE", "CITATION.cff"):
+        shutil.copy(ROOT / name, out)
+    return commit, changes
+
+
+def copy_records(config, folder, out, logs):
+    """Copy the records of the cells, and the logs of those that did not run."""
+    for cell in cells(config):
+        for number in range(config["timing"]["rounds"]):
+            source = folder / cell.record(number)
+            if not source.exists():  # it got no job
+                continue
+            target = out / "records" / cell.record(number)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+            if json.loads(source.read_text())["status"] in NOT_RUN:
+                place = f"{cell.dataset}/{cell.backend}-{cell.device}"
+                for log in (logs / f"measure_cell/{place}/k{cell.k}.round{number}.log", logs / f"build_index/{place}.log"):
+                    kept = out / f"published/{config['suite']}/logs" / log.relative_to(logs)
+                    if log.is_file():
+                        kept.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copy(log, kept)
+
+
+def copy_data(datasets, receipts, timings, out, wanted):
+    """Name the files of datasets as the artifact has them, in the configuration too, and copy them if they are wanted.
+
+    A file of the user's that is not put in becomes a download that nobody can have: its cells are then unavailable, and all
+    else can be measured.
+
+    Parameters
+    ----------
+    datasets : dict, section of the configuration; changed
+    receipts : list of dict, of downloads
+    timings : DataFrame
+    out : Path, folder of the artifact
+    wanted : bool
+
+    Returns
+    -------
+    files : list of str, what is not put in
+    """
+    known = {receipt["url"].rsplit("/", 1)[1]: receipt for receipt in receipts if receipt["status"] == "ok"}
+    lacking, sources = [], {}
+    for name, settings in datasets.items():
+        for key in ("path", "train", "test"):
+            if key in settings:
+                source = Path(settings[key])
+                sources[f"data/{name}.{key}{source.suffix}"] = source
+                settings[key] = f"data/{name}.{key}{source.suffix}"
+        file = Path(settings.get("url", "")).name
+        if file in known:
+            settings["sha256"] = known[file]["sha256"]
+            sources[f"data/{file}"] = Path(known[file]["path"])
+        if own_files(settings) and not wanted:
+            lacking += [f"{settings[key]} (ask whoever measured it)" for key in ("path", "train", "test") if key in settings]
+            sizes = timings[timings["dataset"] == name].iloc[0][["n", "d", "queries"]].dropna().astype(int).to_dict()
+            about = {key: settings[key] for key in ("title", "license", "metric") if key in settings}
+            datasets[name] = about | {"source": "url", "url": f"https://not-in-the-artifact.invalid/{name}.hdf5"} | sizes
+        elif "url" in settings:
+            lacking += [settings["url"]]
+    if wanted and sources:
+        datasets["mirror"] = "data"
+        (out / "data").mkdir()
+        for target, source in sources.items():
+            shutil.copy(source, out / target)
+    return list(dict.fromkeys(lacking))
+
+
+def dataset_rows(config, provenance, timings):
+    """What the README says of every dataset."""
+    rows = []
+    for name, settings in config["datasets"].items():
+        first = timings[timings["dataset"] == name].iloc[0]
+        size = "no such dataset"
+        if pd.notna(first["n"]):
+            size = f"{first['n']:,.0f}, {first['queries']:,.0f}, {first['d']:,.0f}, {first['metric']}"
+        drawn = f"{settings['source']}, drawn with seed {settings.get('seed')}"
+        origin = settings.get("url") or {"file": "data/", "digits": "scikit-learn's digits"}.get(settings["source"], drawn)
+        made = settings["source"] in ("normal", "uniform", "sphere")
+        rows.append(
+            {
+                "name": name,
+                "size": size,
+                "digest": provenance["datasets"].get(name),
+                "origin": origin,
+                "license": settings.get("license") or ("none needed" if made else "not stated"),
+            }
+        )
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--results", type=Path, nargs="+", required=True, help="tables, findings, report and figures of results/SUITE"
+    )
+    parser.add_argument("--cells", type=Path, required=True, help="folder of the records")
+    parser.add_argument("--logs", type=Path, required=True)
+    parser.add_argument("--claims", type=json.loads, required=True, help="section of the configuration, JSON")
+    parser.add_argument("--receipts", type=Path, nargs="*", default=[], help="of downloads")
+    parser.add_argument("--data", action="store_true", help="put the files of datasets in")
+    parser.add_argument("--out", type=Path, required=True, help="the archive")
+    arguments = parser.parse_args()
+
+    saved = next(path for path in arguments.results if path.name == "config.yaml")
+    config = yaml.safe_load(saved.read_text())
+    suite = config["suite"]
+    provenance = json.loads((saved.parent / "provenance.json").read_text())
+    timings = pd.read_csv(saved.parent / "timings.csv")
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place)
+        results = out / "published" / suite
+        keep(arguments.results, results)
+        commit, changes = copy_code(out)
+        copy_records(config, arguments.cells, out, arguments.logs)
+        receipts = [json.loads(path.read_text()) for path in arguments.receipts]
+        experiment = {key: config[key] for key in RERUN}
+        files = copy_data(experiment["datasets"], receipts, timings, out, arguments.data)
+        experiment |= {"claims": arguments.claims, "baseline": f"published/{suite}"}
+        (out / "experiment.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))
+        ran = timings.dropna(subset=["cpu"]).drop_duplicates(["cpu", "cpus", "gpu"]).to_dict("records")
+        measured = provenance["measured"]
+        template = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True).from_string(
+            (ROOT / "scripts/artifact.md").read_text()
+        )
+        readme = template.render(
+            suite=suite,
+            rows=len(timings),
+            measured=" to ".join(measured) if measured else "never",
+            machines=list(dict.fromkeys(machine_words(text_of(row)) for row in ran)),
+            hours=f"{timings['cell_s'].sum() * config['timing']['rounds'] / 3600:.1f} hours",
+            commit=commit,
+            changed=bool(changes),
+            data=arguments.data,
+            files=files,
+            datasets=dataset_rows(config, provenance, timings),
+        )
+        (out / "README.md").write_text(readme)
+        author = yaml.safe_load((ROOT / "CITATION.cff").read_text())["authors"][0]["name"]
+        words = readme.splitlines()[2]
+        crate.write(out, suite, f"K-nearest-neighbour search: suite {suite} of knnbench", words, author, measured, commit)
+        sums = [f"{sha256_of(path)}  {path.relative_to(out)}\n" for path in sorted(out.rglob("*")) if path.is_file()]
+        (out / "SHA256SUMS").write_text("".join(sums))
+        part = arguments.out.with_name(f".{arguments.out.name}")
+        pack(out, part)
+        part.replace(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

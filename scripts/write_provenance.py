@@ -1,0 +1,42 @@
+"""Say where a suite's results come from: code, machine, versions, data."""
+
+import argparse
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from knnbench.published import code_version
+
+ROOT = Path(__file__).parents[1]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--timings", type=Path, required=True)
+    parser.add_argument("--ceilings", type=Path, nargs="+", required=True)
+    parser.add_argument("--environments", type=Path, nargs="*", default=[], help="freeze.txt of each")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+
+    timings = pd.read_csv(arguments.timings)
+    started = timings["started"].dropna()
+    commit, changes = code_version(ROOT)
+    provenance = {
+        "commit": commit or None,  # of the code that gathered the tables; cells may be older
+        "changed": sorted({line.split(" b/", 1)[1] for line in changes.splitlines() if line.startswith("diff --git ")}),
+        "measured": [started.min(), started.max()] if len(started) else None,
+        "nodes": sorted(timings["node"].dropna().unique()),
+        "python": platform.python_version(),
+        "snakemake": version("snakemake"),
+        "datasets": timings.dropna(subset=["dataset_sha256"]).groupby("dataset")["dataset_sha256"].first().to_dict(),
+        "ceilings": {path.stem: json.loads(path.read_text()) for path in arguments.ceilings},
+        "environments": {path.parent.name: path.read_text().split() for path in arguments.environments},
+    }
+    arguments.out.write_text(json.dumps(provenance, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
