@@ -263,7 +263,7 @@ onstart:
 
 wildcard_constraints:
     suite=re.escape(SUITE),
-    folder=rf"results/(?:{re.escape(SUITE)}|merged|rerendered)|published/[^/]+",
+    folder=rf"results/(?:{re.escape(SUITE)}|merged|rerendered|imported)|published/[^/]+",
     file="|".join(map(re.escape, DOWNLOADS)),
     name=r"[^/]+",
     dataset="|".join(map(re.escape, config["datasets"])),
@@ -362,6 +362,27 @@ def tables(wildcards):
     return [f"{wildcards.folder}/{name}" for name in sorted(names)]
 
 
+def baseline(wildcards):
+    """What is compared with."""
+    if not config["baseline"]:
+        raise WorkflowError("Say what to compare with: --config baseline=published/cpu-2core")
+    return config["baseline"]
+
+
+def candidate(wildcards):
+    """The tables of the suite, which are brought up to date; nothing if another folder is compared."""
+    return [] if config["candidate"] else [f"results/{SUITE}/{name}" for name in TABLES]
+
+
+def foreign(wildcards):
+    """The folder of others' results."""
+    if not config["foreign"]:
+        raise WorkflowError(
+            "Say what to import: --config foreign=DIR, ann-benchmarks' folder results or cuvs-bench's folder of datasets"
+        )
+    return config["foreign"]
+
+
 def problem(wildcards):
     """What `snakemake recommend` is asked."""
     asked = {key: config.get(key) for key in ASKED}
@@ -389,7 +410,8 @@ def datasets_of(place, folders):
 
 # Those that the configuration may not have, for figures.
 ELSEWHERE = datasets_of("sources", config["sources"]) | datasets_of(
-    "baseline", [folder for folder in [config["baseline"]] if folder and not folder.endswith(".zip")]
+    "baseline",
+    [folder for folder in [config["baseline"]] if folder and not folder.endswith(".zip")],
 )
 
 

@@ -51,10 +51,7 @@ rule plot_roofline:
         ),
     output:
         report(
-            [
-                f"{{folder}}/figures/roofline.{suffix}"
-                for suffix in config["figures"]["formats"]
-            ],
+            [f"{{folder}}/figures/roofline.{suffix}" for suffix in config["figures"]["formats"]],
             caption="captions/roofline.rst",
             category="Roofline",
         ),

@@ -4,6 +4,7 @@ Needs  the tables of the sources, as a run or published/ has them
 Makes  results/merged/: the same tables with the column origin, and for every dataset a figure with a part for each machine
 """
 
+
 rule merge_tables:
     input:
         code=code(

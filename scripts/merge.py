@@ -70,7 +70,8 @@ def choose(timings):
 def entries(timings, samples):
     """Rows that have a time, with the samples of their rounds, as results.compare wants them."""
     passes = dict(iter(samples[samples["batch"].isna()].groupby([*CELL, "origin"])))
-    for row in timings.dropna(subset=["query_median_s"]).to_dict("records"):
+    here = timings[timings["machine"] != ""]  # of imported ones nobody knows the machine, nor the samples
+    for row in here.dropna(subset=["query_median_s"]).to_dict("records"):
         rounds = passes[tuple(row[name] for name in (*CELL, "origin"))].groupby("round")["seconds"]
         yield row | {"query_median_s": float(row["query_median_s"])}, [list(map(float, each)) for _, each in rounds]
 

@@ -284,7 +284,7 @@ NOTHING = {
 
 @functools.cache
 def register_font():
-    """Let files have the DejaVu Sans that comes with Matplotlib, by a name of its own: the machine may have another, or none."""
+    """Let files have the DejaVu Sans of Matplotlib, by a name of its own: the machine may have another one, or none."""
     font = TTFont(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), recalcTimestamp=False)
     for record in font["name"].names:
         if record.nameID in (1, 3, 4, 16):

@@ -10,7 +10,7 @@ import jsonschema
 import numpy as np
 import yaml
 
-from knnbench.datasets import REAL
+from knnbench.datasets import REAL, DataError, plain_array
 from knnbench.metrics import METRICS
 
 # Keys of a dataset besides metric, source, title and license: those it must have and those it may have.
@@ -115,7 +115,7 @@ def resolve(config, schema):
         for device, env in backend["environments"].items():
             require_file(f"backends.{name}.environments.{device}", env, CODE.parents[1] / "envs", ".yaml")
     require_known("suite", [config["suite"]], config["suites"])
-    for name in {"merged", "rerendered", "cells", "indexes", "ceilings"} & config["suites"].keys():
+    for name in {"merged", "rerendered", "imported", "cells", "indexes", "ceilings"} & config["suites"].keys():
         raise ConfigError(f"suites.{name}: results/{name} has another meaning; give the suite another name")
     for name, suite in config["suites"].items():
         suite.setdefault("backends", [each for each, backend in config["backends"].items() if not backend["named"]])
@@ -247,11 +247,14 @@ def read_header(name, settings, part):
     try:
         if "path" in settings:
             with h5py.File(path, "r") as file:
-                shape, dtype = file[part].shape, file[part].dtype
+                points = plain_array(file, part, path)
+                shape, dtype = points.shape, points.dtype
         else:
             points = np.load(path, mmap_mode="r", allow_pickle=False)
             shape, dtype = points.shape, points.dtype
-    except (OSError, KeyError, ValueError, AttributeError, EOFError) as error:
+    except DataError as error:
+        raise ConfigError(f"datasets.{name}: {error}") from error
+    except (OSError, KeyError, ValueError, AttributeError, EOFError, SyntaxError, MemoryError) as error:
         expected = "an HDF5 file with train and test" if "path" in settings else "a .npy file of numbers, in rows of one length"
         raise ConfigError(f"datasets.{name}: {path} is not {expected}") from error
     if len(shape) != 2 or 0 in shape or dtype.kind not in REAL:

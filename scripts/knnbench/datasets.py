@@ -1,9 +1,12 @@
 """The dataset file: checked points with their exact neighbours, in the HDF5 layout of ann-benchmarks plus our attributes."""
 
 import hashlib
+import math
 import mmap
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -47,7 +50,63 @@ def block_rows(d):
 def in_blocks(values):
     """Points of an array, or of a dataset in an HDF5 file."""
     step = block_rows(values.shape[1]) if len(values.shape) == 2 else 1
-    return Points(values.shape, values.dtype, (values[first : first + step] for first in range(0, len(values), step)))
+
+    def blocks():
+        for first in range(0, len(values), step):
+            try:
+                block = values[first : first + step]
+            except (OSError, RuntimeError, MemoryError) as error:
+                raise DataError(f"rows from {first} cannot be read ({error}); make or download the file again") from error
+            yield block
+
+    return Points(values.shape, values.dtype, blocks())
+
+
+def plain_array(file, name, path):
+    """An array of numbers that lies in an HDF5 file itself: others' files may point to what is outside of them.
+
+    Parameters
+    ----------
+    file : h5py.File or Group
+    name : str, without a slash
+    path : path of the file, for messages
+
+    Returns
+    -------
+    values : h5py.Dataset
+
+    Raises
+    ------
+    DataError
+        There is no such array, it is a link, a reference, virtual or stored in another file, or it cannot be read.
+    """
+    try:
+        if name not in set(file):
+            raise DataError(f"{path}: has no dataset {name!r}, only {sorted(file)[:20]}; an HDF5 source needs train and test")
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise DataError(
+                f"{path}: {name} is a link to what is elsewhere, which is not followed; copy the array into the file"
+            )
+        values = file[name]
+        if not isinstance(values, h5py.Dataset) or values.dtype.kind not in REAL:
+            raise DataError(f"{path}: {name} is not a plain array of numbers; rows need one length and one dtype")
+        if values.is_virtual or values.external:
+            raise DataError(f"{path}: {name} is kept in other files, which are not read; copy the array into the file")
+        return values
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: {name} cannot be read ({error}); the file is damaged, make or download it again") from error
+
+
+def text_attribute(file, name):
+    """An attribute of an HDF5 file that is text; empty if there is none, or something else."""
+    try:
+        value = file.attrs.get(name, "")
+    except (OSError, TypeError, ValueError, KeyError, RuntimeError):
+        return ""
+    value = value.decode(errors="replace") if isinstance(value, bytes) else value
+    return value if isinstance(value, str) else ""
 
 
 @dataclass(frozen=True)
@@ -136,6 +195,9 @@ def write_points(path, metric, train, test, origins=("train", "test"), **attribu
         check_form(points.shape, points.dtype, origin)
     if train.shape[1] != test.shape[1]:
         raise DataError(f"{origins[0]} has dimension {train.shape[1]}, test has {test.shape[1]}; they must agree")
+    size, room = 4 * sum(math.prod(points.shape) for points in (train, test)), shutil.disk_usage(Path(path).parent).free
+    if size > room:
+        raise DataError(f"{origins[0]}: its points take {size / 1e9:,.1f} GB, and the disk has {room / 1e9:,.1f} GB; make room")
     digest = hashlib.sha256(metric.name.encode())
     # Aligned, so that pages of the file can be mapped as pages of an array.
     aligned = {"alignment_threshold": PAGE_BYTES, "alignment_interval": PAGE_BYTES}

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 from sklearn.datasets import load_digits
 
-from knnbench.datasets import DataError, Points, block_rows, in_blocks
+from knnbench.datasets import DataError, Points, block_rows, in_blocks, plain_array, text_attribute
 
 
 def draw(kind, rows, d, generator, offset=0.0):
@@ -51,16 +51,14 @@ def open_array(path, name=None):
     """
     try:
         if name is None:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+            if not isinstance(values, np.ndarray):
+                raise ValueError("it is an archive of several arrays")
+            return values
         file = h5py.File(path, "r")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
         raise DataError(f"{path}: cannot be read ({error}); expected an HDF5 file or a .npy file without pickles") from error
-    if name not in file:
-        raise DataError(f"{path}: has no dataset {name!r}, only {sorted(file)}; an HDF5 source needs train and test")
-    values = file[name]
-    if not isinstance(values, h5py.Dataset) or values.dtype.kind == "O":
-        raise DataError(f"{path}: {name} is not a plain array of numbers; rows need one length and one dtype")
-    return values
+    return plain_array(file, name, path)
 
 
 def load(settings, download=None):
@@ -100,7 +98,7 @@ def load(settings, download=None):
         path = Path(download or settings["path"])
         train, test = (in_blocks(open_array(path, part)) for part in ("train", "test"))
         with h5py.File(path, "r") as file:
-            has_neighbors = "neighbors" in file and file.attrs.get("distance") == settings["metric"]
+            has_neighbors = "neighbors" in set(file) and text_attribute(file, "distance") == settings["metric"]
         hosted = open_array(path, "neighbors")[:] if has_neighbors else None
         return train, test, hosted, settings.get("url", str(path))
     generator = np.random.default_rng(settings["seed"])

@@ -1,0 +1,49 @@
+"""Write results in ann-benchmarks' layout, which its own programs read: results/DATASET/K/BACKEND-batch/*.hdf5, data/."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from knnbench.datasets import Unavailable, read_dataset
+from knnbench.interchange import write_ann
+from knnbench.record import answer_of
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--timings", type=Path, required=True)
+    parser.add_argument("--cells", type=Path, required=True, help="folder of the records, and the ids beside them")
+    parser.add_argument("--datasets", type=Path, required=True, help="folder of the dataset files")
+    parser.add_argument("--names", type=json.loads, required=True, help="what ann-benchmarks calls them: our name -> its, JSON")
+    parser.add_argument("--out", type=Path, required=True, help="folder; made")
+    arguments = parser.parse_args()
+
+    timings = pd.read_csv(arguments.timings)
+    done = timings[timings["query_median_s"].notna() & (timings["residency"] == "host")]
+    (arguments.out / "data").mkdir(parents=True)
+    for name, rows in done.groupby("dataset", sort=False):
+        source, theirs = (arguments.datasets / f"{name}.hdf5").resolve(), arguments.names[name]
+        try:
+            dataset = read_dataset(source)
+        except Unavailable as error:
+            raise SystemExit(f"{source}: {error}; have it made again") from error
+        (arguments.out / "data" / f"{theirs}.hdf5").symlink_to(os.path.relpath(source, (arguments.out / "data").resolve()))
+        for row in rows.to_dict("records"):
+            place = f"{row['backend']}-{row['device']}"
+            kept = answer_of(arguments.cells / name / place / f"k{row['n_neighbors']}.round0.json")
+            if not kept.exists():
+                raise SystemExit(
+                    f"{kept} is gone, the ids that the cell returned; delete its record and timings.csv to measure it again"
+                )
+            with np.load(kept, allow_pickle=False) as answer:
+                ids = answer["ids"]
+            folder = arguments.out / "results" / theirs / str(row["n_neighbors"]) / f"{place}-batch"
+            write_ann(folder / "knnbench.hdf5", dataset, row, ids)
+
+
+if __name__ == "__main__":
+    main()
