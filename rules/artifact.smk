@@ -26,7 +26,7 @@ rule make_artifact:
         machine=1,
     params:
         python=python("pipeline"),
-        claims=json.dumps(config["claims"]),
+        claims=lambda wildcards: json.dumps(config["claims"]),
         receipts=[
             path
             for name in config["suites"][SUITE]["datasets"]

@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import re
+import shlex
 import sys
 import time
 import uuid
@@ -314,7 +315,7 @@ def python(env):
         return "python"
     if env == "pipeline" or config["deployment"] == "none":
         return '"$KNNBENCH_PYTHON"'
-    return f"{RESOURCES}/environments/{env}/bin/python"
+    return shlex.quote(f"{RESOURCES}/environments/{env}/bin/python")
 
 
 def environment(env):

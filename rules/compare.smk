@@ -44,7 +44,7 @@ rule compare_results:
         python=python("pipeline"),
         # No inputs, or those of this folder would first be brought up to date.
         baseline=baseline,
-        folder=config["candidate"] or f"results/{SUITE}",
+        folder=lambda wildcards: config["candidate"] or f"results/{SUITE}",
         limits=[config["within"], config["recall_within"], config["figures"]["dpi"]],
         written=lambda wildcards: [
             path.stat().st_mtime

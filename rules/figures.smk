@@ -104,7 +104,7 @@ rule plot_charts:
         machine=1,
     params:
         python=python("pipeline"),
-        figures=json.dumps(config["figures"]),
+        figures=lambda wildcards: json.dumps(config["figures"]),
     message:
         "Draw the charts of {wildcards.dataset}"
     shell:
@@ -144,7 +144,7 @@ rule plot_scaling:
         machine=1,
     params:
         python=python("pipeline"),
-        figures=json.dumps(config["figures"]),
+        figures=lambda wildcards: json.dumps(config["figures"]),
     message:
         "Draw how times grow"
     shell:

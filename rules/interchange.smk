@@ -32,7 +32,7 @@ rule export_results:
     params:
         python=python("pipeline"),
         datasets=lambda wildcards, input: Path(input.datasets[0]).parent,
-        names=json.dumps(THEIR_NAMES),
+        names=lambda wildcards: json.dumps(THEIR_NAMES),
     message:
         "Write suite {wildcards.suite} as ann-benchmarks would"
     shell:
@@ -63,8 +63,12 @@ rule import_results:
         python=python("pipeline"),
         foreign=foreign,
         # Our first name of several for one file: the metric that it is made for.
-        names=json.dumps({theirs: ours for ours, theirs in reversed(THEIR_NAMES.items())}),
-        config=json.dumps({key: config[key] for key in ("datasets", "timing", "figures")}),
+        names=lambda wildcards: json.dumps(
+            {theirs: ours for ours, theirs in reversed(THEIR_NAMES.items())}
+        ),
+        config=lambda wildcards: json.dumps(
+            {key: config[key] for key in ("datasets", "timing", "figures")}
+        ),
         datasets=f"{RESOURCES}/datasets",
         folder=subpath(output[0], parent=True),
     message:

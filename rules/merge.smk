@@ -40,7 +40,7 @@ rule merge_tables:
         written=lambda wildcards: [
             Path(source, "timings.csv").stat().st_mtime for source in sources(wildcards)
         ],
-        figures=json.dumps(config["figures"]),
+        figures=lambda wildcards: json.dumps(config["figures"]),
         folder=subpath(output[0], parent=True),
     message:
         "Merge {params.sources}"

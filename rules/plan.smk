@@ -16,7 +16,7 @@ rule plan:
     params:
         python=python("pipeline"),
         script=SCRIPTS / "plan.py",
-        config=json.dumps(used(config)),
+        config=lambda wildcards: json.dumps(used(config)),
         published=ROOT / "published",
         environments=len([path for path in ENVIRONMENTS if not Path(path).exists()]),
     message:

@@ -29,7 +29,7 @@ rule check_claims:
         machine=1,
     params:
         python=python("pipeline"),
-        claims=json.dumps(config["claims"]),
+        claims=lambda wildcards: json.dumps(config["claims"]),
     message:
         "Check the claims in {wildcards.folder}"
     shell:

@@ -22,7 +22,7 @@ rule save_config:
         machine=1,
     params:
         python=python("pipeline"),
-        config=json.dumps(used(config)),
+        config=lambda wildcards: json.dumps(used(config)),
     shell:
         "{params.python} {input.code[0]:q} --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 

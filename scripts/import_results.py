@@ -12,7 +12,7 @@ import yaml
 from knnbench.datasets import DataError, Unavailable, read_dataset
 from knnbench.interchange import read_ann, read_cuvs, results_in
 from knnbench.record import SCHEMA_VERSION
-from knnbench.results import COMPARISON, SAMPLE
+from knnbench.results import BATCH, COMPARISON, SAMPLE
 from knnbench.words import summarise
 
 
@@ -121,24 +121,9 @@ def main():
     timings = pd.DataFrame(rows, dtype=object).drop_duplicates(["dataset", "backend", "device", "n_neighbors"])
     arguments.out.mkdir(parents=True, exist_ok=True)
     comparisons = pd.DataFrame(columns=COMPARISON)
-    batches = [
-        "dataset",
-        "backend",
-        "device",
-        "residency",
-        "n_neighbors",
-        "machine",
-        "batch_size",
-        "calls",
-        "first_s",
-        "p50_s",
-        "p95_s",
-        "p99_s",
-        "queries_per_s",
-    ]
     timings.to_csv(arguments.out / "timings.csv", index=False)
     pd.DataFrame(samples, columns=SAMPLE).to_csv(arguments.out / "samples.csv", index=False)
-    pd.DataFrame(columns=batches).to_csv(arguments.out / "batches.csv", index=False)
+    pd.DataFrame(columns=BATCH).to_csv(arguments.out / "batches.csv", index=False)
     comparisons.to_csv(arguments.out / "comparisons.csv", index=False)
     used = {name: settings for name, settings in config["datasets"].items() if name in set(timings["dataset"])}
     saved = {

@@ -10,7 +10,7 @@ import yaml
 from matplotlib.transforms import blended_transform_factory
 
 from knnbench.figures import by_machine, save, stopped, styles
-from knnbench.words import mathematical, name_of
+from knnbench.words import name_of, plain
 
 CELL = ["dataset", "backend", "device", "n_neighbors"]
 KEY = (
@@ -116,7 +116,7 @@ def draw_machine(words, timings, curves, note, looks, axes):
     ks = sorted(timings["n_neighbors"].unique())
     top.set_xticks(ks, labels=[str(k) for k in ks])
     top.xaxis.minorticks_off()
-    title, size = mathematical(first["title"]), "there is no such dataset here"
+    title, size = plain(first["title"]), "there is no such dataset here"
     if pd.notna(first["n"]):
         size = f"{first['queries']:,.0f} queries, {first['n']:,.0f} points, d = {first['d']:,.0f}"
     top.set_title(f"{title}: {size}, {first['metric']}\n{words}", loc="left", fontsize=9)

@@ -4,6 +4,7 @@ import hashlib
 import math
 import mmap
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from knnbench.machine import available_memory
 from knnbench.metrics import METRICS, Metric
 
 REAL = "fiub"  # kinds of dtype that are searched, as float32
@@ -88,7 +90,7 @@ def plain_array(file, name, path):
                 f"{path}: {name} is a link to what is elsewhere, which is not followed; copy the array into the file"
             )
         values = file[name]
-        if not isinstance(values, h5py.Dataset) or values.dtype.kind not in REAL:
+        if not isinstance(values, h5py.Dataset) or values.dtype.kind not in REAL or not values.shape:
             raise DataError(f"{path}: {name} is not a plain array of numbers; rows need one length and one dtype")
         if values.is_virtual or values.external:
             raise DataError(f"{path}: {name} is kept in other files, which are not read; copy the array into the file")
@@ -96,6 +98,23 @@ def plain_array(file, name, path):
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         if isinstance(error, DataError):
             raise
+        raise DataError(f"{path}: {name} cannot be read ({error}); the file is damaged, make or download it again") from error
+
+
+def read_plain(file, name, path):
+    """Read all of what `plain_array` finds.
+
+    Raises
+    ------
+    DataError
+        Also if it is more than half of the memory that is available.
+    """
+    values = plain_array(file, name, path)
+    if values.nbytes > (available_memory() or sys.maxsize) / 2:
+        raise DataError(f"{path}: {name} takes {values.nbytes / 1e9:,.1f} GB, more than half of this machine's free memory")
+    try:
+        return values[:]
+    except (OSError, RuntimeError, MemoryError) as error:
         raise DataError(f"{path}: {name} cannot be read ({error}); the file is damaged, make or download it again") from error
 
 

@@ -26,6 +26,7 @@ plt.rcParams.update(
         "svg.hashsalt": "knnbench",  # the same ids in every run
         "svg.fonttype": "none",
         "pdf.fonttype": 42,
+        "text.parse_math": False,  # titles and labels are the user's, and a $ is one
     }
 )
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,18 @@ import yaml
 
 from knnbench.archive import ArchiveError, unpack
 from knnbench.figures import by_machine
-from knnbench.results import machine_words
+from knnbench.record import SCHEMA_VERSION
+from knnbench.results import BATCH, COMPARISON, machine_words
 from knnbench.words import name_of
+
+# Columns of timings.csv that were added after version 1, and those of tables that came later.
+ADDED = (  # noqa: SIM905
+    "attempts ceiling_fraction cpu_joules_per_query device_fit_bytes device_loaded_bytes device_query_bytes distance_error"
+    " flags governor gpu_celsius gpu_joules_per_query gpu_slowed_by gpu_sm_mhz index index_bytes least_bytes"
+    " least_operations others_cpus prunes single_calls single_first_s single_p50_s single_p95_s single_p99_s"
+    " wrong_neighbors cell_s compile_s"
+).split()
+EMPTY = {"comparisons": COMPARISON, "batches": BATCH}
 
 
 @dataclass(frozen=True)
@@ -65,9 +76,41 @@ def read_table(folder, name, **options):
         There is none.
     """
     path = next((path for path in (folder / f"{name}.csv", folder / f"{name}.csv.gz") if path.exists()), None)
+    if path is None and name in EMPTY and read_table(folder, "timings")["from_version"].max() == 1:  # there were none
+        return pd.DataFrame(columns=EMPTY[name])
     if path is None:
         raise SystemExit(f"{folder}: there is no {name}.csv; expected results/SUITE of a run, or a folder of published/")
-    return pd.read_csv(path, **options)
+    try:
+        table = pd.read_csv(path, **options)
+    except (ValueError, OSError, EOFError, zlib.error, OverflowError) as error:  # ParserError, UnicodeDecodeError and others
+        raise SystemExit(f"{path}: cannot be read ({str(error)[:300]}); get another copy, or gather it again") from error
+    return upgrade(path, name, table)
+
+
+def upgrade(path, name, table):
+    """Bring a table of an earlier version to today's columns; what was not known then is empty.
+
+    Raises
+    ------
+    SystemExit
+        It is of a later version, or has no version.
+    """
+    if name == "samples" and "query_s" in table:  # version 1: all queries at once, in calls that were not looped
+        table = table.rename(columns={"query_s": "seconds"}).assign(batch=float("nan"), loops=1)
+    if name != "timings":
+        return table
+    versions = set(table.get("schema_version", ()))
+    if not versions or not versions <= set(range(1, SCHEMA_VERSION + 1)):
+        words = ", ".join(map(str, versions)) or "missing"
+        raise SystemExit(
+            f"{path}: schema_version is {words}, this knnbench reads 1 to {SCHEMA_VERSION}; take a newer one, or gather again"
+        )
+    known = {name: None for name in ADDED if name not in table}
+    if 1 in versions:
+        known |= {"index": "in the cell", "single_calls": 0, "attempts": 1}
+        known["prunes"] = table["parameters"].astype(str).str.contains("kd_tree|ball_tree|auto")
+        known |= {name: table[name] - table["loaded_bytes"] for name in ("fit_bytes", "query_bytes")}  # which were included
+    return table.assign(**known, from_version=table["schema_version"], schema_version=SCHEMA_VERSION)
 
 
 def read(folder):

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from knnbench.datasets import DataError, plain_array, text_attribute
+from knnbench.datasets import DataError, read_plain, text_attribute
 from knnbench.recall import exact_distances, score
 
 # Others' results, as columns of timings.csv with `note`, what their time is.
@@ -61,7 +61,7 @@ def read_ann(path, folder, known):
                 raise DataError(f"{path}: it has no count and best_search_time, which every result of ann-benchmarks has")
             dataset, k, recall = known(name), int(k), None
             if dataset and k <= dataset.neighbors.shape[1]:
-                ids = plain_array(file, "neighbors", path)[:]
+                ids = read_plain(file, "neighbors", path)
                 if ids.shape != (len(dataset.test), k) or ids.dtype.kind not in "iu":
                     raise DataError(
                         f"{path}: neighbors has shape {ids.shape} and dtype {ids.dtype}; expected {(len(dataset.test), k)} ids"
@@ -70,7 +70,7 @@ def read_ann(path, folder, known):
                     "recall"
                 ]
             batch = bool(number_of(file, "batch_mode"))
-            latencies = np.asarray(plain_array(file, "times", path)[:], float) if not batch else np.empty(0)
+            latencies = read_plain(file, "times", path).astype(float).ravel() if not batch else np.empty(0)
             algorithm = text_attribute(file, "algo") or path.parent.name.removesuffix("-batch")
             how = "all queries at once" if batch else "one query at a time, on one CPU"
             return {
@@ -124,7 +124,7 @@ def read_cuvs(path):
         for row in rows.to_dict("records"):
             throughput, recall = float(row["throughput"]), float(row["recall"])
             k = int(row.get("k") if pd.notna(row.get("k")) else in_name["k"])
-            if not (throughput > 0 and 0 <= recall <= 1 and k > 0):
+            if not (0 < throughput < np.inf and 0 <= recall <= 1 and k > 0):
                 raise ValueError(f"throughput {throughput}, recall {recall}, K = {k}")
             batch = in_name.get("bs") or int(row.get("n_queries") or 0)
             algorithm = stem.split(",")[0]

@@ -15,6 +15,8 @@ FIT = ("transfer", "train", "add")
 MEMORY = ("loaded", "fit", "query")
 SEARCH = ("dataset", "n_neighbors", "residency", "machine")
 SAMPLE = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", "round", "batch", "repeat", "loops", "seconds")
+BATCH = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", "batch_size", "calls", "first_s", "p50_s")
+BATCH += ("p95_s", "p99_s", "queries_per_s")
 COMPARISON = (*SEARCH, "faster", "slower", "ratio", "ratio_low", "ratio_high", "verdict")
 
 

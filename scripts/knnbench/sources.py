@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 from sklearn.datasets import load_digits
 
-from knnbench.datasets import DataError, Points, block_rows, in_blocks, plain_array, text_attribute
+from knnbench.datasets import DataError, Points, block_rows, in_blocks, plain_array, read_plain, text_attribute
 
 
 def draw(kind, rows, d, generator, offset=0.0):
@@ -99,7 +99,7 @@ def load(settings, download=None):
         train, test = (in_blocks(open_array(path, part)) for part in ("train", "test"))
         with h5py.File(path, "r") as file:
             has_neighbors = "neighbors" in set(file) and text_attribute(file, "distance") == settings["metric"]
-        hosted = open_array(path, "neighbors")[:] if has_neighbors else None
+            hosted = read_plain(file, "neighbors", path) if has_neighbors else None
         return train, test, hosted, settings.get("url", str(path))
     generator = np.random.default_rng(settings["seed"])
     offset = settings.get("offset", 0.0)
