@@ -80,8 +80,8 @@ rule compare:
 
 rule remeasure:
     input:
-        RESULTS,
-        f"results/{SUITE}/compare/summary.txt",
+        results=RESULTS,
+        summary=f"results/{SUITE}/compare/summary.txt",
     log:
         "logs/remeasure.log",
     localrule: True
@@ -92,4 +92,4 @@ rule remeasure:
     message:
         "What reproduced"
     shell:
-        "cat {input[-1]:q} | tee {log:q}"
+        "cat {input.summary:q} | tee {log:q}"

@@ -1,6 +1,7 @@
 """Pack a suite's results with everything that somebody else needs to check them."""
 
 import argparse
+import copy
 import json
 import shutil
 import tempfile
@@ -154,7 +155,7 @@ def main():
         commit, changes = copy_code(out)
         copy_records(config, arguments.cells, out, arguments.logs)
         receipts = [json.loads(path.read_text()) for path in arguments.receipts]
-        experiment = {key: config[key] for key in RERUN}
+        experiment = copy.deepcopy({key: config[key] for key in RERUN})
         files = copy_data(experiment["datasets"], receipts, timings, out, arguments.data)
         experiment |= {"claims": arguments.claims, "baseline": f"published/{suite}"}
         (out / "experiment.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))

@@ -105,10 +105,16 @@ def upgrade(path, name, table):
         raise SystemExit(
             f"{path}: schema_version is {words}, this knnbench reads 1 to {SCHEMA_VERSION}; take a newer one, or gather again"
         )
+    parameters = table["parameters"].astype(str)
     known = {name: None for name in ADDED if name not in table}
+    once = {
+        "index": "in the cell",
+        "single_calls": 0,
+        "attempts": 1,
+        "prunes": parameters.str.contains("kd_tree|ball_tree|auto"),
+    }
+    known |= {name: value for name, value in once.items() if name in known}
     if 1 in versions:
-        known |= {"index": "in the cell", "single_calls": 0, "attempts": 1}
-        known["prunes"] = table["parameters"].astype(str).str.contains("kd_tree|ball_tree|auto")
         known |= {name: table[name] - table["loaded_bytes"] for name in ("fit_bytes", "query_bytes")}  # which were included
     return table.assign(**known, from_version=table["schema_version"], schema_version=SCHEMA_VERSION)
 
