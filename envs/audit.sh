@@ -8,8 +8,7 @@ trap 'rm -f "$list"' EXIT
 for lock in requirements.txt requirements-dev.txt envs/*.yaml; do
     echo "$lock"
     if [[ $lock == *.yaml ]]; then
-        sed -n '/^  - pip:/,$p' "$lock" | sed -E '1d; s/^ +- //; s/^ +(--hash)/    \1/' |
-            sed -E ':a;N;$!ba;s/\n +--hash/ --hash/g' >"$list"
+        python -c 'import sys, yaml; print(*yaml.safe_load(sys.stdin)["dependencies"][-1]["pip"], sep="\n")' <"$lock" >"$list"
     else
         cp "$lock" "$list"
     fi
