@@ -103,6 +103,9 @@ def test_made_checked_moved_drawn_measured_and_compared(project, tmp_path, offli
         assert (folder / name).is_file()
     assert list(folder.glob("published/test/logs/measure_cell/toy-hyperbolic/faiss-flat-cpu/*.log"))
     assert not list(folder.rglob("*.pyc"))
+    # Text has a font in the files, the same on every machine.
+    for name in ("toy-euclidean.memory.pdf", "toy-hyperbolic.recall.pdf"):
+        assert (folder / f"published/test/figures/{name}").read_bytes().count(b"/BaseFont") == 2
 
     settings = ValidationSettings(
         rocrate_uri=str(folder),

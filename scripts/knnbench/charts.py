@@ -291,10 +291,10 @@ def register_font():
             record.string = FONT
         if record.nameID == 6:  # of PostScript, without spaces
             record.string = FONT.replace(" ", "")
-    with tempfile.TemporaryDirectory() as folder:
-        font.save(Path(folder, "font.ttf"))
-        vl_convert.register_font_directory(folder)
-        vl_convert.svg_to_png("<svg xmlns='http://www.w3.org/2000/svg' width='1' height='1'/>")  # reads it
+    folder = tempfile.TemporaryDirectory()
+    font.save(Path(folder.name, "font.ttf"))
+    vl_convert.register_font_directory(folder.name)
+    return folder  # which is kept as long as this process: the font is read whenever something is drawn
 
 
 def draw_file(spec, path, dpi):
