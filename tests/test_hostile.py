@@ -34,7 +34,7 @@ SECRET = "what nobody may read"
 NAMES = [
     "../outside/pwned",
     "../../pwned",
-    "/tmp/pwned",
+    "/pwned",
     "a/b",
     "..",
     ".",
