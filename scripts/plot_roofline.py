@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import yaml
 
-from knnbench.figures import save, styles
+from knnbench.figures import literal, save, settle, styles
 from knnbench.words import name_of
 
 ROW_INCHES = 0.2
@@ -39,7 +39,7 @@ def draw(timings, ceilings, looks):
         places = [searches.index(search) for search in zip(rows["dataset"], rows["n_neighbors"], strict=True)]
         for key, group in rows.assign(place=places).groupby(["backend", "device"], sort=False):
             look = looks[key] | {"linestyle": "none"}
-            axes.plot(group["ceiling_fraction"] * 100, group["place"], **look, label=name_of(group.iloc[0]))
+            axes.plot(group["ceiling_fraction"] * 100, group["place"], **look, label=literal(name_of(group.iloc[0])))
         axes.axvline(100, color="black", linewidth=1.5)
         axes.set(xscale="log", ylim=(len(searches) - 0.4, -0.6))
         axes.set_yticks(range(len(searches)), labels=[f"{dataset}, K = {k}" for dataset, k in searches], fontsize=6.5)
@@ -57,6 +57,7 @@ def draw(timings, ceilings, looks):
             words = "not measured: " + ", ".join(f"{number} {status}" for status, number in without.items())
             axes.annotate(words, (0, 0), xycoords="axes fraction", xytext=(2, 3), textcoords="offset points", fontsize=6)
     panels.flat[-1].set_xlabel("Share of what the machine allows for the least operations or bytes of the search, %")
+    settle(figure)
     return figure
 
 

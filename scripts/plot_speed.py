@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 from matplotlib.transforms import blended_transform_factory
 
-from knnbench.figures import by_machine, save, stopped, styles
+from knnbench.figures import by_machine, literal, save, settle, stopped, styles
 from knnbench.words import name_of, plain
 
 CELL = ["dataset", "backend", "device", "n_neighbors"]
@@ -99,8 +99,7 @@ def draw(timings, looks):
     )
     for (words, rows), (curves, note), axes in zip(machines, parts, panels.reshape(-1, 3), strict=True):
         draw_machine(words, rows, curves, note, looks, axes)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # the layout moves a little with every drawing: all files get the first
+    settle(figure)
     return figure
 
 
@@ -119,7 +118,7 @@ def draw_machine(words, timings, curves, note, looks, axes):
     title, size = plain(first["title"]), "there is no such dataset here"
     if pd.notna(first["n"]):
         size = f"{first['queries']:,.0f} queries, {first['n']:,.0f} points, d = {first['d']:,.0f}"
-    top.set_title(f"{title}: {size}, {first['metric']}\n{words}", loc="left", fontsize=9)
+    top.set_title(literal(f"{title}: {size}, {first['metric']}\n{words}"), loc="left", fontsize=9)
 
     bottom.set(xscale="log", xlabel="Fit: seconds before the first query", ylim=(len(curves) - 0.4, -0.6))
     fits = {key: max(rows["fit_s"].median(), 1e-6) for key, rows in curves.items()}
@@ -135,12 +134,12 @@ def draw_machine(words, timings, curves, note, looks, axes):
             fontsize=6.5,
         )
     bottom.set_xlim(left, max(fits.values(), default=1) * 300)
-    bottom.set_yticks(range(len(curves)), labels=[name_of(rows.iloc[0]) for rows in curves.values()])
+    bottom.set_yticks(range(len(curves)), labels=[literal(name_of(rows.iloc[0])) for rows in curves.values()])
     bottom.grid(axis="y", visible=False)
     bottom.tick_params(axis="y", length=0)
     below.set_axis_off()
     place = blended_transform_factory(below.figure.transFigure, below.transAxes)
-    below.text(0.01, 1, note, fontsize=6.5, va="top", transform=place, in_layout=False)
+    below.text(0.01, 1, literal(note), fontsize=6.5, va="top", transform=place, in_layout=False)
 
 
 def main():
