@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import itertools
 import json
 import re
 from pathlib import Path
@@ -53,7 +54,7 @@ def main():
         raise SystemExit(str(error)) from error
     left_out = sorted({row["dataset"] for row in found} - set(names))
     columns = yaml.safe_load(arguments.schema.read_text())["properties"]
-    rows, samples, backends = [], [], {}
+    rows, backends, called = [], {}, {}
     for each in found:
         if each["dataset"] not in names:
             continue
@@ -67,8 +68,12 @@ def main():
                 f"datasets.{dataset}: how many queries it has is not known here; say n, d and queries in its entry"
             )
         maker = each["note"].split(":")[0]
-        backend = re.sub(r"[^A-Za-z0-9]+", "-", f"{maker.split('-')[0]} {each['algorithm']} {each['name']}").strip("-")[:60]
         label = f"{each['name']}, {each['note']}"
+        words = re.sub(r"[^A-Za-z0-9]+", "-", f"{maker.split('-')[0]} {each['algorithm']} {each['name']}").strip("-")[:56]
+        # Two that differ only in what a name cannot hold get numbers.
+        names_of_it = itertools.chain([words], (f"{words}-{number}" for number in itertools.count(2)))
+        it = (each["algorithm"], label)
+        backend = next(name for name in names_of_it if called.setdefault(name, it) == it)
         entry = {
             "label": label,
             "module": maker,
@@ -80,7 +85,7 @@ def main():
         }
         kept = backends.setdefault(backend, entry | {"environments": {}})
         kept["environments"][each["device"]] = maker
-        time = each["seconds_per_query"] * sizes["queries"]
+        time = each["seconds_per_query"] and each["seconds_per_query"] * sizes["queries"]
         low = each["recall"] is not None and each["recall"] < config["timing"]["min_recall"]
         latencies = sorted(each["latencies_s"])
         known_values = {
@@ -97,11 +102,11 @@ def main():
             "device": each["device"],
             "residency": "host",
             "n_neighbors": each["n_neighbors"],
-            "status": "low_recall" if low else "ok",
-            "reason": f"recall {each['recall']:.3f}" if low else "",
+            "status": "failed" if each["error"] else "low_recall" if low else "ok",
+            "reason": each["error"] or (f"recall {each['recall']:.3f}" if low else ""),
             "flags": "imported",
             "recall": each["recall"],
-            "queries_per_s": sizes["queries"] / time,
+            "queries_per_s": time and sizes["queries"] / time,
             "query_median_s": time,
             "repeats": 0,
             "rounds": 1,
@@ -118,11 +123,15 @@ def main():
         rows.append({name: known_values.get(name) for name in columns})
     if not rows:
         raise SystemExit(f"{arguments.foreign}: results of {', '.join(left_out)}; none is a dataset of ours, add an entry")
-    timings = pd.DataFrame(rows, dtype=object).drop_duplicates(["dataset", "backend", "device", "n_neighbors"])
+    timings = pd.DataFrame(rows, dtype=object)
+    if (twice := timings[timings.duplicated(["dataset", "backend", "device", "n_neighbors"])]).size:
+        first = twice.iloc[0]
+        place = f"{first['label']}, {first['dataset']}, K = {first['n_neighbors']}"
+        raise SystemExit(f"{arguments.foreign}: {place} is there twice; remove one of the two files")
     arguments.out.mkdir(parents=True, exist_ok=True)
     comparisons = pd.DataFrame(columns=COMPARISON)
     timings.to_csv(arguments.out / "timings.csv", index=False)
-    pd.DataFrame(samples, columns=SAMPLE).to_csv(arguments.out / "samples.csv", index=False)
+    pd.DataFrame(columns=SAMPLE).to_csv(arguments.out / "samples.csv", index=False)
     pd.DataFrame(columns=BATCH).to_csv(arguments.out / "batches.csv", index=False)
     comparisons.to_csv(arguments.out / "comparisons.csv", index=False)
     used = {name: settings for name, settings in config["datasets"].items() if name in set(timings["dataset"])}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, snakemake
+from conftest import ROOT, run, snakemake
 
 from knnbench.interchange import read_ann, read_cuvs
 from knnbench.published import validate
@@ -117,3 +117,30 @@ def test_cuvs_bench(tmp_path):
         assert row["dataset"] == "deep-image-96-inner" and row["device"] == "gpu" and row["n_neighbors"] == 10
         assert row["recall"] == 0.9 and row["seconds_per_query"] == 1e-5 and row["fit_s"] == 4
         assert row["name"] == f"{index} nprobe=20.0" and row["note"] == "cuvs-bench: batches of 10, its own recall"
+
+
+def test_nothing_of_others_is_lost(tmp_path):
+    """Results whose names differ only in their ends are two, one that failed says so, and one that is there twice is an error."""
+    search = tmp_path / "theirs/rd-a/result/search"
+    search.mkdir(parents=True)
+    long = "x" * 80
+    rows = [
+        {"name": f"{long}{end}/process_time", "Recall": 0.9, "items_per_second": 1e5, "k": 10, "nprobe": probes, "n_new": 3}
+        for end, probes in (("a", 1), ("b", 1), ("b", 2))
+    ]
+    failed = {"name": "bad/process_time", "k": 10, "error_occurred": True, "error_message": "out of memory"}
+    path = search / "algo,base,k10,bs1.json"
+    path.write_text(json.dumps({"benchmarks": [*rows, failed]}))
+    settings = {"title": "a", "metric": "euclidean", "n": 100, "d": 3, "queries": 10}
+    config = {"datasets": {"rd-a": settings}, "timing": {"min_recall": 0.75}, "figures": {}}
+    arguments = ["--foreign", tmp_path / "theirs", "--names", '{"rd-a": "rd-a"}', "--config", json.dumps(config)]
+    arguments += ["--datasets", tmp_path, "--schema", ROOT / "rules/schemas/timings.schema.yaml", "--out", tmp_path / "out"]
+    run("import_results", *arguments)
+    found = pd.read_csv(tmp_path / "out/timings.csv").set_index("backend")
+    assert len(found) == found.index.nunique() == 4 and found["status"].tolist() == ["ok"] * 3 + ["failed"]
+    assert found["reason"].iloc[3] == "out of memory" and "n_new=3" in found["label"].iloc[0]
+    path.with_name("algo,base,k10,bs2.json").write_text(path.read_text().replace("bs1", "bs2"))
+    run("import_results", *arguments)  # another size of batches is another note
+    (search / "algo,other,k10,bs1.json").write_text(json.dumps({"benchmarks": rows[:1]}))
+    with pytest.raises(AssertionError, match="is there twice; remove one"):
+        run("import_results", *arguments)

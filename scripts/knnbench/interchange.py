@@ -1,5 +1,6 @@
 """Results in others' formats: ann-benchmarks' HDF5 files, in and out, and cuvs-bench's JSON and CSV files, in."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 from knnbench.datasets import DataError, read_plain, text_attribute
 from knnbench.recall import exact_distances, score
 
-# Others' results, as columns of timings.csv with `note`, what their time is.
+# Others' results, as columns of timings.csv with `note`, what their time is, and `error`, why there is none, or empty.
 COLUMNS = (
     "dataset",
     "algorithm",
@@ -23,6 +24,13 @@ COLUMNS = (
     "fit_s",
     "latencies_s",
     "note",
+    "error",
+)
+# Columns of cuvs-bench that are no parameters of the search.
+MEASURED = set(  # noqa: SIM905
+    "algo_name index_name name recall throughput latency Latency k n_queries total_queries end_to_end GPU label family_index"
+    " per_family_instance_index run_name run_type repetitions repetition_index threads iterations real_time cpu_time time_unit"
+    " error_occurred error_message".split()
 )
 
 
@@ -84,6 +92,7 @@ def read_ann(path, folder, known):
                 "fit_s": number_of(file, "build_time"),
                 "latencies_s": latencies[np.isfinite(latencies) & (latencies > 0)],
                 "note": f"ann-benchmarks: {how}, best of {number_of(file, 'run_count') or 1:.0f}",
+                "error": "",
             }
     except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as error:
         if isinstance(error, DataError):
@@ -122,18 +131,16 @@ def read_cuvs(path):
             rows = pd.read_csv(path)
         found = []
         for row in rows.to_dict("records"):
-            throughput, recall = float(row["throughput"]), float(row["recall"])
+            failed = row.get("error_occurred") in (True, "True")
+            throughput, recall = (np.nan, np.nan) if failed else (float(row["throughput"]), float(row["recall"]))
             k = int(row.get("k") if pd.notna(row.get("k")) else in_name["k"])
-            if not (0 < throughput < np.inf and 0 <= recall <= 1 and k > 0):
+            if k < 1 or not (failed or (0 < throughput < np.inf and 0 <= recall <= 1)):
                 raise ValueError(f"throughput {throughput}, recall {recall}, K = {k}")
             batch = in_name.get("bs") or int(row.get("n_queries") or 0)
             algorithm = stem.split(",")[0]
-            skip = ("recall", "throughput", "latency", "algo_name", "index_name", "build time")
-            arguments = [
-                f"{key}={row[key]}"
-                for key in ("itopk", "nprobe", "ef", "refine_ratio", "search_width")
-                if key in row and key not in skip
-            ]
+            # Parameters of the index are in its name; they and its times follow "build time".
+            search = itertools.takewhile(lambda item: item[0] != "build time", row.items())
+            arguments = [f"{key}={value}" for key, value in search if key not in MEASURED and pd.notna(value)]
             fit = row.get("build time")
             found.append(
                 {
@@ -142,11 +149,12 @@ def read_cuvs(path):
                     "name": " ".join([str(row["index_name"]), *arguments]),
                     "device": "gpu" if re.search(r"cuvs|gpu|raft|ggnn", algorithm) else "cpu",
                     "n_neighbors": k,
-                    "recall": recall,
-                    "seconds_per_query": 1 / throughput,
+                    "recall": None if failed else recall,
+                    "seconds_per_query": None if failed else 1 / throughput,
                     "fit_s": float(fit) if fit is not None and pd.notna(fit) else None,
                     "latencies_s": np.empty(0),
                     "note": f"cuvs-bench: batches of {batch}, its own recall" if batch else "cuvs-bench: its own recall",
+                    "error": str(row.get("error_message")) if failed else "",
                 }
             )
         return found
@@ -179,7 +187,7 @@ def write_ann(path, dataset, row, ids):
         "best_search_time": per_query,
         "run_count": int(row["repeats"]),
         "build_time": row["fit_s"],
-        "index_size": (0.0 if pd.isna(row["index_bytes"]) else row["index_bytes"]) / 1000,  # kB
+        "index_size": (0.0 if pd.isna(row["index_bytes"]) else row["index_bytes"]) / 1024,  # its kB
         "candidates": float(valid.sum(axis=1).mean()),
         "expect_extra": False,
     }
