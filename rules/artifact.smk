@@ -60,9 +60,7 @@ rule copy_tables:
         python=python("pipeline"),
         script=SCRIPTS / "rerender.py",
         baseline=baseline,
-        written=lambda wildcards: [
-            path.stat().st_mtime for path in Path(baseline(wildcards)).glob("*.csv")
-        ],
+        written=lambda wildcards: written(*Path(baseline(wildcards)).glob("*.csv")),
     message:
         "Take the tables of {params.baseline}"
     shell:

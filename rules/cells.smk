@@ -79,6 +79,7 @@ rule measure_ceilings:
         code=code(
             "measure_ceilings.py",
             "knnbench/gpu.py",
+            "knnbench/inherited.py",
             "knnbench/isolation.py",
             "knnbench/machine.py",
             "knnbench/record.py",

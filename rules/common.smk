@@ -2,11 +2,11 @@
 
 import contextlib
 import csv
+import fcntl
 import hashlib
 import json
 import logging
 import os
-import platform
 import re
 import shlex
 import sys
@@ -14,15 +14,22 @@ import time
 import uuid
 from pathlib import Path
 
-import h5py
-import yaml
-from snakemake.exceptions import WorkflowError
-from snakemake_interface_logger_plugins.common import LogEvent
-
 # Relative, so that moving the folder changes no input; from any --directory.
 ROOT = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
+
+from knnbench.inherited import inherited
+
+# Before anything is imported that reads variables, such as OMP_PROC_BIND, which binds this process and all of its jobs.
+for name in os.environ.keys() - inherited(os.environ).keys():
+    del os.environ[name]
+os.environ.update(inherited(os.environ))
+
+import h5py
+import yaml
+from snakemake.exceptions import WorkflowError
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from knnbench import gpu, machine
 from knnbench.config import (
@@ -31,6 +38,7 @@ from knnbench.config import (
     ConfigError,
     cells,
     check_cluster,
+    check_machine,
     downloads,
     own_files,
     resolve,
@@ -38,6 +46,7 @@ from knnbench.config import (
 )
 from knnbench.download import address, is_there
 from knnbench.environment import is_optional, read_pins
+from knnbench.files import check_made_by_us, check_not_outputs, digests, written
 from knnbench.published import FINDINGS, TABLES
 from knnbench.recommend import ASKED
 
@@ -50,6 +59,8 @@ try:
     CLUSTER = workflow.remote_exec or config["cluster"]["queue"]
     if CLUSTER:
         check_cluster(config)
+    else:
+        check_machine(config["timing"], machine.describe("cpu"), len(os.sched_getaffinity(0)))
 except ConfigError as error:
     raise WorkflowError(f"Configuration: {error}")
 
@@ -107,27 +118,27 @@ resource_scopes:
     machine="local",
 
 
-# A Snakemake that was killed cannot remove its lock, and the next one would refuse to run. We note who runs, and drop the
-# lock of a run on this machine whose process is gone; a lock that is younger than the note is somebody else's.
-RUNNING = Path(".snakemake/running.json")
+# A Snakemake that was killed cannot remove its lock, and the next one would refuse to run. A run holds a lock of the kernel's
+# on this file, which ends with it in any container and on any node: if nobody holds it, Snakemake's lock is of a dead run. One
+# that is younger than the file is somebody else's.
+RUNNING = Path(".snakemake/knnbench-running")
 
 
 def drop_stale_lock():
     locks = list(Path(".snakemake/locks").glob("*.lock"))
     if not locks or not RUNNING.exists():
         return
-    run = json.loads(RUNNING.read_text())
-    gone = run["boot"] != machine.boot_id() or machine.process_start(run["pid"]) != run["start"]
-    if (
-        run["node"] == platform.node()
-        and gone
-        and max(lock.stat().st_mtime for lock in locks) <= RUNNING.stat().st_mtime
-    ):
-        for lock in locks:
-            lock.unlink(missing_ok=True)
-        logger.warning(
-            "The last run here was killed; its lock is removed and what it completed is kept."
-        )
+    with open(RUNNING) as running:
+        try:
+            fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # it is alive, or this file system has no locks
+            return
+        if max(lock.stat().st_mtime for lock in locks) <= RUNNING.stat().st_mtime:
+            for lock in locks:
+                lock.unlink(missing_ok=True)
+            logger.warning(
+                "The last run here was killed; its lock is removed and what it completed is kept."
+            )
 
 
 def receipts(settings):
@@ -179,6 +190,32 @@ def check_kept():
         )
 
 
+def check_files():
+    """Check that no file of the user's is where a run writes.
+
+    Raises
+    ------
+    WorkflowError
+    """
+    named = {
+        f"datasets.{name}": path
+        for name, settings in config["datasets"].items()
+        for path in own_files(settings)
+    }
+    named |= {f"--configfile {path}": path for path in workflow.overwrite_configfiles}
+    datasets = {name: f"{RESOURCES}/datasets/{name}.hdf5" for name in config["datasets"]}
+    folders = ["cells", "indexes", "ceilings", "merged", "imported", "rerendered"]
+    folders = [f"results/{name}" for name in (*folders, *config["suites"])]
+    files = [*datasets.values(), *(f"{RESOURCES}/downloads/{name}" for name in DOWNLOADS)]
+    try:
+        check_not_outputs(named, files, [*folders, "logs", f"{RESOURCES}/environments"])
+        check_not_outputs({f"sources {path}": path for path in config["sources"]}, [], ["results/merged"])
+        check_not_outputs({"foreign": config["foreign"] or "."}, [], ["results/imported"])
+        check_made_by_us(datasets)
+    except ConfigError as error:
+        raise WorkflowError(f"Configuration: {error}")
+
+
 def check_clock():
     """Check that nothing that results are made from is of the future: Snakemake would refuse results that are older.
 
@@ -223,6 +260,17 @@ def try_again():
                     logger.warning(f"Still not to be had: {receipt['reason']}")
 
 
+def age_changed_datasets():
+    """Make datasets old that were made from something else: Snakemake knows that only of what was made in this folder."""
+    for name in config["suites"][SUITE]["datasets"]:
+        path = Path(f"{RESOURCES}/datasets/{name}.hdf5")
+        with contextlib.suppress(OSError):  # there is none
+            with h5py.File(path, "r") as file:
+                changed = file.attrs.get("settings") != made_from(name)
+            if changed and not path.is_symlink():  # of --cache, by what it was made from
+                os.utime(path, (0, 0))
+
+
 class ProgressLine(logging.Handler):
     """Says after a cell how many are done, how they ended, and when the rest will be."""
 
@@ -243,13 +291,11 @@ class ProgressLine(logging.Handler):
 
 
 onstart:
-    run = {
-        "node": platform.node(),
-        "pid": os.getpid(),
-        "start": machine.process_start(os.getpid()),
-        "boot": machine.boot_id(),
-    }
-    RUNNING.write_text(json.dumps(run))
+    RUNNING.touch()
+    running = open(RUNNING)  # as long as this process lives
+    workflow.knnbench_running = running
+    with contextlib.suppress(OSError):  # file systems without locks
+        fcntl.flock(running, fcntl.LOCK_EX)
     # Snakemake bounds the jobs that it starts per second by looking through all waiting jobs again, once a second for every
     # job that it ever started: a third of a CPU after 45 jobs, beside what is timed. Cells take turns; there is nothing to bound.
     if workflow.local_exec:
@@ -311,8 +357,8 @@ envvars:
 
 def python(env):
     """The interpreter of an environment, for the shell."""
-    if CONDA:
-        return "python"
+    if CONDA:  # whose Python would also import what the user has in ~/.local
+        return "env PYTHONNOUSERSITE=1 python"
     if env == "pipeline" or config["deployment"] == "none":
         return '"$KNNBENCH_PYTHON"'
     return shlex.quote(f"{RESOURCES}/environments/{env}/bin/python")
@@ -338,19 +384,39 @@ ENVIRONMENTS = sorted(
 )
 
 
+def check_triggers():
+    """Check that Snakemake looks for changes of the configuration; when the jobs are listed, for it does not know before.
+
+    Raises
+    ------
+    WorkflowError
+    """
+    needed = ("mtime", "params", "input")
+    triggers = {str(trigger) for trigger in workflow.dag_settings.rerun_triggers}
+    if missing := [name for name in needed if name not in triggers]:
+        raise WorkflowError(
+            f"rerun-triggers: {' '.join(sorted(triggers))} leaves out {' '.join(missing)}: a K, a dataset or a limit that is"
+            f" added or changed would not be seen; say --rerun-triggers {' '.join(needed)}, or nothing, for all of them"
+        )
+
+
 def dataset_files(wildcards):
     """What a dataset is made from: the receipt of a download, the user's files, or nothing if it is drawn."""
+    check_triggers()
     settings = config["datasets"][wildcards.dataset]
-    return [] if KEPT_BY_OTHERS else receipts(settings) or own_files(settings)
+    # One's own files are known by their content: made_from.
+    return [] if KEPT_BY_OTHERS else receipts(settings) or [*map(ancient, own_files(settings))]
 
 
 def made_from(name):
-    """The settings that a dataset's content depends on, JSON; of a download, its size is only for the plan."""
+    """What a dataset's content depends on, JSON: its settings, and digests of one's own files; of a download, its size is only
+    for the plan."""
     settings = config["datasets"][name]
     only_planned = {"n", "d", "queries", "megabytes"} if "url" in settings else set()
-    return json.dumps(
-        {key: value for key, value in settings.items() if key not in only_planned}, sort_keys=True
-    )
+    known = {key: value for key, value in settings.items() if key not in only_planned}
+    if own_files(settings):
+        known["files"] = digests(settings)
+    return json.dumps(known, sort_keys=True)
 
 
 def tables(wildcards):
@@ -437,6 +503,7 @@ HARNESS = ["measure_cell.py"] + [
     f"knnbench/{name}.py"
     for name in (
         "isolation",
+        "inherited",
         "record",
         "machine",
         "gpu",
@@ -452,6 +519,7 @@ HARNESS = ["measure_cell.py"] + [
 
 
 def cell_code(wildcards):
+    check_triggers()
     backend = config["backends"][wildcards.backend]
     return code(*HARNESS, f"knnbench/backends/{backend['module']}.py")
 
@@ -509,8 +577,10 @@ if workflow.is_main_process:
             f"{Path.cwd()} may not be written; choose where results go: --directory ELSEWHERE"
         )
     drop_stale_lock()
+    check_files()
     check_clock()
     if KEPT_BY_OTHERS:
         check_kept()
     elif not list(Path(".snakemake/locks").glob("*.lock")):  # nobody else is at it
+        age_changed_datasets()
         try_again()

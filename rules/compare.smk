@@ -46,12 +46,13 @@ rule compare_results:
         baseline=baseline,
         folder=lambda wildcards: config["candidate"] or f"results/{SUITE}",
         limits=[config["within"], config["recall_within"], config["figures"]["dpi"]],
-        written=lambda wildcards: [
-            path.stat().st_mtime
-            for folder in (baseline(wildcards), config["candidate"])
-            for path in (Path(folder), Path(folder, "timings.csv"))
-            if folder and path.exists()
-        ],
+        written=lambda wildcards: written(
+            *(
+                path if path.endswith(".zip") else f"{path}/timings.csv"
+                for path in (baseline(wildcards), config["candidate"])
+                if path
+            )
+        ),
         fail_on=config["fail_on"],
     message:
         "Compare {params.folder} with {params.baseline}"

@@ -62,6 +62,7 @@ rule import_results:
     params:
         python=python("pipeline"),
         foreign=foreign,
+        written=lambda wildcards: written(foreign(wildcards)),
         # Our first name of several for one file: the metric that it is made for.
         names=lambda wildcards: json.dumps(
             {theirs: ours for ours, theirs in reversed(THEIR_NAMES.items())}

@@ -37,9 +37,7 @@ rule merge_tables:
         python=python("pipeline"),
         # No inputs, or those of this folder would first be brought up to date.
         sources=sources,
-        written=lambda wildcards: [
-            Path(source, "timings.csv").stat().st_mtime for source in sources(wildcards)
-        ],
+        written=lambda wildcards: written(*(f"{source}/timings.csv" for source in sources(wildcards))),
         figures=lambda wildcards: json.dumps(config["figures"]),
         folder=subpath(output[0], parent=True),
     message:

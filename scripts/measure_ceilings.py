@@ -1,21 +1,23 @@
 """Measure what a device can reach at most: how fast it reads or copies memory, and how fast it multiplies matrices.
 
 The ceilings of the roofline. Float32, as the searches; the best of several tries, for a ceiling is not exceeded by accident.
-Whatever goes wrong is said in the record: results without ceilings are better than none.
+A worker measures, as a cell's does: whatever happens to it is said in the record, for results without ceilings are better than
+none.
 """
 
 import argparse
 import functools
 import json
-import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 from knnbench import gpu, isolation, machine, record
 
 TRIES = 5
-BYTES = 2**30  # of an array that is read or copied: more than the caches hold
+BYTES = 2**30  # of an array that is read or copied: more than the caches hold; less where there is less memory
+SHARE = 8  # of the memory that is available a host's array takes at most one part in this many
 SIDES = (2048, 4096)  # of the matrices
 LIMIT_S = 600
 
@@ -35,6 +37,7 @@ def fastest(work, synchronize):
 
 def on_host():
     """What is timed on the host: (bytes, callable) of memory, (operations, callable) of matrices, and synchronize."""
+    size = min(BYTES, (machine.available_memory() or BYTES * SHARE) // SHARE)
     import numba
     import numpy as np
 
@@ -51,11 +54,11 @@ def on_host():
         return total
 
     # Empty arrays: their pages are first touched by the threads that use them.
-    source, target = np.empty(BYTES // 4, np.float32), np.empty(BYTES // 4, np.float32)
+    source, target = np.empty(size // 4, np.float32), np.empty(size // 4, np.float32)
     copy(target, source)
     generator = np.random.default_rng(0)
     matrices = [generator.standard_normal((side, side), np.float32) for side in SIDES]
-    memory = [(2 * BYTES, lambda: copy(source, target)), (BYTES, lambda: read(source))]  # read and written, as STREAM counts
+    memory = [(2 * source.nbytes, lambda: copy(source, target)), (source.nbytes, lambda: read(source))]  # as STREAM counts
     products = [(2 * len(a) ** 3, functools.partial(np.matmul, a, a, out=np.empty_like(a))) for a in matrices]
     return memory, products, lambda: None
 
@@ -73,35 +76,43 @@ def on_device():
     return memory, products, torch.cuda.synchronize
 
 
+def work(device, threads, supervisor, *descriptors):
+    """Be the worker."""
+    isolation.confine(supervisor, threads, None)
+    reporter = isolation.Reporter(*descriptors)
+    reporter.enter("ceilings", LIMIT_S)
+    watch = machine.Watch()
+    try:
+        memory, products, synchronize = on_device() if device == "gpu" else on_host()
+        bytes_per_s = max(moved / fastest(work, synchronize) for moved, work in memory)
+        operations_per_s = max(done / fastest(work, synchronize) for done, work in products)
+        reporter.add(status="ok", bytes_per_s=bytes_per_s, operations_per_s=operations_per_s)
+    except Exception as error:
+        reporter.add(status=record.classify(error, device), reason=record.describe(error))
+    reporter.add(gpu_state=gpu.state() if device == "gpu" else None, noise=watch.report())
+    isolation.leave()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=("cpu", "gpu"), required=True)
     parser.add_argument("--threads", type=int, required=True, help="0: every CPU that this process may use")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--worker", nargs=4, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    threads = arguments.threads or machine.available_cpus()
+    if arguments.worker:
+        work(arguments.device, threads, *arguments.worker)
 
     isolation.die_with_parent(signal.SIGTERM)
-    facts = machine.describe(arguments.device)  # before it is confined, as for a cell
-    threads = arguments.threads or machine.available_cpus()
-    os.environ.update(dict.fromkeys(isolation.THREAD_VARIABLES, str(threads)))
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    found = {
-        "schema_version": record.SCHEMA_VERSION,
-        "status": "ok",
-        "threads": threads,
-        "machine": facts,
-    }
+    facts = machine.describe(arguments.device)
+    command = [sys.executable, "-X", "faulthandler", *sys.argv, "--worker"]
     with isolation.machine_lock():
-        signal.alarm(LIMIT_S)
-        watch = machine.Watch()
-        try:
-            memory, products, synchronize = on_device() if arguments.device == "gpu" else on_host()
-            found["bytes_per_s"] = max(moved / fastest(work, synchronize) for moved, work in memory)
-            found["operations_per_s"] = max(done / fastest(work, synchronize) for done, work in products)
-            found["gpu_state"] = gpu.state() if arguments.device == "gpu" else None
-        except Exception as error:
-            found |= {"status": record.classify(error, arguments.device), "reason": f"{type(error).__name__}: {error}"}
-        found["noise"] = watch.report()
+        outcome = isolation.supervise(command, threads, arguments.device == "gpu")
+    status, reason = record.conclude(outcome, arguments.device)
+    print(f"{outcome.output}{status} {reason}")
+    known = {"schema_version": record.SCHEMA_VERSION, "threads": threads, "machine": facts}
+    found = known | outcome.found | {"status": status, "reason": reason}
     record.write_atomically(arguments.out, json.dumps(found, indent=1) + "\n")
 
 

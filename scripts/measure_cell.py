@@ -7,6 +7,7 @@ The command can be pasted into a terminal from the cell's log.
 import argparse
 import json
 import math
+import os
 import shlex
 import signal
 import sys
@@ -90,6 +91,7 @@ def main(words):
         work(arguments, threads)
 
     isolation.die_with_parent(signal.SIGTERM)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it, as some daemons do, never hears of a child's end
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     command = [sys.executable, "-X", "faulthandler", *sys.argv]
@@ -102,7 +104,11 @@ def main(words):
     record.answer_of(out).unlink(missing_ok=True)  # of an earlier measurement
     arrived, waited = time.monotonic(), 0.0
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    cpus = len(os.sched_getaffinity(0))
+    lacking = f"{threads} threads were asked for, and this machine gives {cpus} CPUs" if threads > cpus else ""
     no_gpu = arguments.device == "gpu" and not gpu.count()
+    if no_gpu:
+        lacking = "the driver shows no NVIDIA GPU here"
     facts = machine.describe("cpu" if no_gpu else arguments.device)
     built = {}
     if arguments.index and arguments.n_neighbors:
@@ -117,8 +123,8 @@ def main(words):
     }
     if job:
         write(out, known | {"max_rss_bytes": 0}, job, begin)
-    if no_gpu:
-        outcome = isolation.Outcome({"status": "unavailable", "reason": "the driver shows no NVIDIA GPU here"})
+    if lacking:
+        outcome = isolation.Outcome({"status": "unavailable", "reason": lacking})
     elif built and built["status"] != "ok":  # the fit gets no second try
         outcome = isolation.Outcome({"status": built["status"], "reason": f"{built['reason']} (building the index)"})
     else:

@@ -17,7 +17,7 @@ from knnbench.datasets import Unavailable, read_dataset
 from knnbench.environment import installed, mismatches, read_pins
 from knnbench.machine import Watch, energy, energy_between, peak_memory, reset_peak_memory
 from knnbench.recall import score
-from knnbench.record import classify
+from knnbench.record import classify, describe
 
 UNTIMED_LIMIT_S = 600  # import, load, save and score: generous, but nothing hangs for ever
 ENERGY_S = 1.0  # how long passes go on to be weighed: many updates of the counters
@@ -63,7 +63,7 @@ def measure(task, reporter):
         reporter.add(status=end.status, reason=str(end))
     except BaseException as error:
         traceback.print_exc()
-        reporter.add(status=classify(error, task.device), reason=f"{type(error).__name__}: {error}"[:500])
+        reporter.add(status=classify(error, task.device), reason=describe(error))
 
 
 def _measure(task, reporter):
@@ -140,7 +140,7 @@ def prepare(task, reporter):
     try:
         module = importlib.import_module(f"knnbench.backends.{task.module}")
     except (ImportError, OSError) as error:
-        raise NotMeasured("unavailable", f"{type(error).__name__}: {error}") from error
+        raise NotMeasured("unavailable", describe(error)) from error
     imported_ns = time.perf_counter_ns() - start
     reporter.add(versions=installed(module.Backend.packages))
 

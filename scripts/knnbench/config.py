@@ -169,6 +169,28 @@ def check_cluster(config):
             )
 
 
+def check_machine(timing, facts, cpus):
+    """Check that a cell does not ask for more than the machine has.
+
+    Parameters
+    ----------
+    timing : dict, of the configuration
+    facts : dict, from machine.describe
+    cpus : int, CPUs that this process may run on
+
+    Raises
+    ------
+    ConfigError
+    """
+    if timing["threads"] > cpus:
+        raise ConfigError(f"timing.threads: {timing['threads']} threads, and there are {cpus} CPUs; lower it, or 0 for all of them")
+    if timing["memory_gb"] * 1e9 > facts["memory_bytes"]:
+        raise ConfigError(
+            f"timing.memory_gb: {timing['memory_gb']:g}, and there are {facts['memory_bytes'] / 1e9:.1f} GB; "
+            "lower it, or 0 for nine tenths of what is available"
+        )
+
+
 def require_known(place, names, known):
     for name in names:
         if name not in known:

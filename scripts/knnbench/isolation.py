@@ -1,9 +1,10 @@
 """Run a worker process that may crash, hang or eat the memory, and always learn what it measured until then.
 
-The worker and its supervisor share two anonymous files: a log of events, one JSON object per line, which survives any death
+The worker and its supervisor share two unnamed files: a log of events, one JSON object per line, which survives any death
 of the worker, and a deadline, which the worker moves and the supervisor enforces. The supervisor sleeps until the deadline
-that it last read, or until the worker wakes it at the beginning of a stage: it takes no CPU from what is timed.
-Standard library only. Linux.
+that it last read, or until the bell rings, a pipe: the worker does that at the beginning of a stage, and a thread that waits for
+it when it ends. Nobody takes CPU from what is timed. Standard library only, of any Python for Linux: those of conda are built
+for old systems, and have neither memfd_create nor pidfd_open.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import json
 import math
 import mmap
 import os
+import re
 import resource
 import select
 import signal
@@ -20,15 +22,18 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from knnbench.inherited import inherited
 from knnbench.machine import oom_kills
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 START_LIMIT_S = 600  # until the worker's first `Reporter.enter`
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+MEMORY = "/dev/shm"  # a file system in memory, where every user may write, on any usual Linux
 
 
 class Reporter:
@@ -45,7 +50,7 @@ class Reporter:
         """Begin a stage; a supervisor kills the worker `limit_s` seconds from now unless another call comes first."""
         self.add(stage=stage)
         self.allow(limit_s)
-        os.eventfd_write(self.bell, 1)
+        os.write(self.bell, b"s")
 
     def allow(self, limit_s):
         """Give the current stage `limit_s` seconds from now; wakes nobody, so the deadline may only move away."""
@@ -97,14 +102,16 @@ def die_with_parent(with_signal):
 
 @contextlib.contextmanager
 def machine_lock():
-    """Hold the machine: one timed cell at a time, whoever started it (a second snakemake, another user, a SLURM job)."""
-    shared = Path("/dev/shm")
-    path = (shared if shared.is_dir() else Path(tempfile.gettempdir())) / "knnbench.lock"
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o444))
-    with open(path) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """Hold the machine: one timed cell at a time, whoever started it (a second snakemake, another user, a SLURM job).
+
+    The lock is on a folder that is there for everybody: no file of the first user keeps others out, and the kernel releases it.
+    """
+    folder = os.open(MEMORY if os.path.isdir(MEMORY) else "/", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 def confine(supervisor, threads, data_bytes):
@@ -120,9 +127,31 @@ def confine(supervisor, threads, data_bytes):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if data_bytes:
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)  # of the user's ulimit -d, which cannot be raised
+        data_bytes = data_bytes if most == resource.RLIM_INFINITY else min(data_bytes, most)
         resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, data_bytes))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def place_for_scratch():
+    """A folder for a worker's temporary files: one whose name a compiler's shell line can hold, where programs may run.
+
+    The first of the user's own and the usual ones that is so; his own if none is, and KeOps then says what it lacks.
+    """
+    own = tempfile.gettempdir()
+    return next(filter(fit_for_programs, (own, "/tmp", "/var/tmp", "/dev/shm")), own)
+
+
+def fit_for_programs(folder):
+    """Whether a compiler that is called through a shell can write there, and what it made can be loaded."""
+    plain = re.fullmatch(r"[A-Za-z0-9_./+=:@%-]+", folder)
+    return bool(plain) and os.access(folder, os.W_OK | os.X_OK) and not os.statvfs(folder).f_flag & os.ST_NOEXEC
+
+
+def ended(pid, options=0):
+    """Wait until a child has ended and leave it to be reaped, or with WNOHANG ask whether it has."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | options) is not None
 
 
 def supervise(command, threads, gpu, until=math.inf):
@@ -142,59 +171,60 @@ def supervise(command, threads, gpu, until=math.inf):
     """
     outcome = Outcome()
     kills = oom_kills()
-    events, deadline, bell = os.memfd_create("events"), os.memfd_create("deadline"), os.eventfd(0)
-    output = os.memfd_create("output")
-    os.write(deadline, struct.pack("d", time.monotonic() + START_LIMIT_S))
-    with tempfile.TemporaryDirectory(prefix="knnbench-") as scratch, mmap.mmap(deadline, 8) as limit:
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="knnbench-", dir=place_for_scratch()))
+        # In memory if it can be: what is reported during timed passes waits for no disk.
+        memory = MEMORY if os.access(MEMORY, os.W_OK) else None
+        events, deadline, output = (stack.enter_context(tempfile.TemporaryFile(dir=memory)) for _ in range(3))
+        heard, bell = os.pipe()
+        for end in (heard, bell):
+            stack.callback(os.close, end)
+        deadline.write(struct.pack("d", time.monotonic() + START_LIMIT_S))
+        deadline.flush()
+        limit = stack.enter_context(mmap.mmap(deadline.fileno(), 8))
+        shared = (events.fileno(), deadline.fileno(), bell)
         worker = subprocess.Popen(
-            [*command, str(os.getpid()), str(events), str(deadline), str(bell)],
-            env=os.environ
+            [*command, str(os.getpid()), *map(str, shared)],
+            env=inherited(os.environ)
             | dict.fromkeys(THREAD_VARIABLES, str(threads))
             | {"TMPDIR": scratch}
             | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # the driver's own order, by which we ask it
             | ({} if gpu else {"CUDA_VISIBLE_DEVICES": ""}),
-            pass_fds=(events, deadline, bell),
+            pass_fds=shared,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
         )
-        pidfd = os.pidfd_open(worker.pid)
-        waiting = select.poll()
-        waiting.register(pidfd, select.POLLIN)
-        waiting.register(bell, select.POLLIN)
+        waiter = threading.Thread(target=lambda: (ended(worker.pid), os.write(bell, b"e")), daemon=True)
+        waiter.start()
         try:
-            ready = {}
-            while pidfd not in ready and not outcome.timed_out:
+            while not ended(worker.pid, os.WNOHANG) and not outcome.timed_out:
                 left = min(struct.unpack("d", limit[:])[0], until) - time.monotonic()
-                ready = dict(waiting.poll(max(0, left) * 1000))
-                if bell in ready:
-                    os.eventfd_read(bell)
+                ready, _, _ = select.select([heard], [], [], max(0, left))
+                if ready:
+                    os.read(heard, 4096)
                 outcome.timed_out = left <= 0 and not ready
             outcome.job_over = outcome.timed_out and time.monotonic() >= until
         finally:
             # Its children too; a session of its own keeps it out of reach of the terminal's Ctrl-C.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
+            waiter.join()
             _, status, usage = os.wait4(worker.pid, 0)
             worker.returncode = os.waitstatus_to_exitcode(status)
-            os.close(pidfd)
+        output.seek(0)
+        outcome.output = output.read().decode(errors="replace")
+        events.seek(0)
+        for line in events:
+            if line.endswith(b"\n"):  # a worker may die in the middle of a line
+                merge(outcome.found, json.loads(line))
     outcome.exit_code = worker.returncode
     outcome.max_rss_bytes = usage.ru_maxrss * 1024
     if worker.returncode < 0:
         outcome.signal = signal.Signals(-worker.returncode).name
         killed = outcome.signal == "SIGKILL" and not outcome.timed_out
         outcome.oom_killed = killed and kills is not None and (oom_kills() or 0) > kills
-    with open(output, errors="replace") as printed:
-        printed.seek(0)
-        outcome.output = printed.read()
-    with open(events, "rb") as log:
-        log.seek(0)
-        for line in log:
-            if line.endswith(b"\n"):  # a worker may die in the middle of a line
-                merge(outcome.found, json.loads(line))
-    os.close(deadline)
-    os.close(bell)
     return outcome
 
 

@@ -1,6 +1,8 @@
 """The record of a cell: built by the supervisor from what the worker reported and how it ended. Standard library only."""
 
 import os
+import traceback
+import uuid
 from pathlib import Path
 
 SCHEMA_VERSION = 3
@@ -53,6 +55,12 @@ def out_of_memory(text, device):
     return "oom_device" if device == "gpu" and any(words in text for words in ON_DEVICE) else "oom_host"
 
 
+def describe(error):
+    """An exception in a line: its class and message, or where it was raised if it has none, as many assertions."""
+    words = str(error) or "at " + (traceback.format_tb(error.__traceback__) or ["an unknown place"])[-1].strip().replace("\n", ":")
+    return f"{type(error).__name__}: {words}"[:500]
+
+
 def classify(error, device):
     """Status of an exception: oom_host, oom_device or failed."""
     return out_of_memory(str(error), device) or ("oom_host" if isinstance(error, MemoryError) else "failed")
@@ -96,17 +104,25 @@ def how_it_ended(outcome, device):
         return "oom_host", f"killed by the kernel for lack of memory during {stage}"
     if outcome.signal == "SIGABRT" and (status := out_of_memory(outcome.output[-2000:], device)):
         return status, f"memory was refused and the library aborted during {stage}"
+    said = last_words(outcome.output)
     if outcome.signal:
-        return "crashed", f"{outcome.signal} during {stage}"
-    return "failed", f"the worker left with exit code {outcome.exit_code} during {stage}"
+        return "crashed", f"{outcome.signal} during {stage}{said}"
+    return "failed", f"the worker left with exit code {outcome.exit_code} during {stage}{said}"
+
+
+def last_words(output):
+    """What a library printed last before the worker ended, for a reason; empty if it said nothing."""
+    before = output.split("Fatal Python error:")[0]  # from where on faulthandler lists the stack
+    lines = [line.strip() for line in before.splitlines() if line.strip()]
+    return f": {lines[-1][:300]}" if lines else ""
 
 
 def write_atomically(path, text):
     """Write a text file so that a reader, or a later run, finds either nothing or all of it."""
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # process ids are not unique: containers begin anew
     try:
-        with open(part, "w") as file:
+        with open(part, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

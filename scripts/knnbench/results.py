@@ -97,6 +97,8 @@ def flags_of(records, rounds, fraction):
         ),
         "noisy_fit": any(record.get("fit_noise", {}).get("noisy") for record in records),
         "throttled": bool(slowed),
+        "quota": any(noise.get("held_s") for noise in noises),
+        "inherited": any({"LD_LIBRARY_PATH", "CXX"} & record["machine"].get("variables", {}).keys() for record in records),
         "drift": any(drifts(samples) for samples in rounds),
         "bimodal": any(is_bimodal(samples) for samples in rounds),
         "above_ceiling": fraction is not None and fraction > 1,

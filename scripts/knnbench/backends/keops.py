@@ -1,21 +1,53 @@
 """KeOps: `argKmin` of a symbolic distance, compiled for each formula, dimension and K and never stored as a matrix."""
 
+import importlib.util
 import os
+import shlex
 import shutil
+import sys
 import sysconfig
 import tempfile
 from pathlib import Path
 
-# Compiled formulas would be found again by later cells: a cache of its own lets every first query show its compile time.
-os.environ["KEOPS_CACHE_FOLDER"] = tempfile.mkdtemp(prefix="keops-")
-if not shutil.which(os.environ.get("CXX", "g++")):
-    raise ImportError("KeOps needs a C++ compiler: install g++ or set CXX")
+from knnbench.isolation import fit_for_programs
+
 if not Path(sysconfig.get_path("include"), "Python.h").exists():
     raise ImportError("KeOps needs Python.h: install the headers of this Python, such as python3-dev")
+COMPILER = shlex.split(os.environ.get("CXX", "g++"))  # may have arguments, such as ccache g++
+if not COMPILER or not shutil.which(COMPILER[0]):
+    raise ImportError(f"KeOps needs a C++ compiler: install g++, or set CXX, which is {os.environ.get('CXX', 'not set')!r}")
+# Compiled formulas would be found again by later cells: a folder of its own lets every first query show its compile time.
+FOLDER = Path(tempfile.mkdtemp(prefix="keops-"))
+if not fit_for_programs(str(FOLDER)):
+    raise ImportError(
+        f"KeOps compiles through a shell, and cannot in {FOLDER}: a space or the like in its name, or no programs may run there;"
+        " set TMPDIR"
+    )
+
+
+def program(name, line):
+    """Write a program that is a line of the shell, and tell its path."""
+    (FOLDER / name).write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+    (FOLDER / name).chmod(0o700)
+    return str(FOLDER / name)
+
+
+# KeOps calls its compiler by a line of the shell in which it quotes no path: neither where it lies itself, nor Python. It finds
+# itself, the headers and the compiler in this folder instead.
+os.environ["KEOPS_CACHE_FOLDER"] = str(FOLDER / "cache")
+os.environ["CXX"] = program("cxx", f'exec {shlex.join(COMPILER)} "$@"')
+for package in ("keopscore", "pykeops"):
+    shutil.copytree(Path(importlib.util.find_spec(package).origin).parent, FOLDER / "lib" / package)
+sys.path.insert(0, str(FOLDER / "lib"))
+(FOLDER / "python").symlink_to(sysconfig.get_path("include"))
+(FOLDER / "pybind11").symlink_to(Path(importlib.util.find_spec("pybind11").origin).parent / "include")
+executable, sys.executable = sys.executable, program("includes", f"echo -I{FOLDER}/python -I{FOLDER}/pybind11")  # it asks pybind11
 
 import pykeops.config
 import torch
 from pykeops.torch import Vi, Vj
+
+sys.executable = executable
 
 from knnbench.backends.base import Backend as Base
 
