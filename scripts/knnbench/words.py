@@ -85,10 +85,20 @@ def summarise(timings, comparisons):
     flags = timings["flags"].fillna("").str.split("; ").explode().loc[lambda flag: flag != ""].value_counts()
     if len(flags):
         lines += ["", "Flagged rows: " + ", ".join(f"{number} {flag}" for flag, number in flags.items())]
-    missing = timings[timings["status"].isin(NOT_RUN)]
+    reasons = timings["reason"].fillna("").str.replace(r"^recall [\d.]+ is", "recall is", regex=True)  # of every row its own
+    told, not_run = timings.assign(reason=reasons), timings["status"].isin(NOT_RUN)
+    missing, partly = told[not_run], told[~not_run & (reasons != "")]
     again = "Did not run (to try again, delete the record in results/cells, the index in results/indexes, and timings.csv):"
     lines += ["", again if len(missing) else "Every cell ran."]
-    for (status, reason), rows in missing.groupby(["status", "reason"], sort=False):
-        who = ", ".join(dict.fromkeys(f"{row['backend']}-{row['device']}" for row in rows.to_dict("records")))
-        lines.append(f"  {status}, {len(rows)} rows: {reason}: {who}")
+    lines += by_reason(missing)
+    if len(partly):
+        lines += ["Ran, but:", *by_reason(partly)]
     return "\n".join(lines) + "\n"
+
+
+def by_reason(rows):
+    """A line for every status and reason, with those that it happened to."""
+    return [
+        f"  {status}, {len(same)} rows: {reason}: {', '.join(dict.fromkeys(same['backend'] + '-' + same['device']))}"
+        for (status, reason), same in rows.groupby(["status", "reason"], sort=False)
+    ]
