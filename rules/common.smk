@@ -19,6 +19,9 @@ ROOT = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
+if "{" in str(ROOT):
+    raise WorkflowError(f"{ROOT}: Snakemake takes braces for wildcards; start it in that folder, or rename it")
+
 from knnbench.inherited import inherited
 
 # Before anything is imported that reads variables, such as OMP_PROC_BIND, which binds this process and all of its jobs.
@@ -401,11 +404,9 @@ def check_triggers():
 
 
 def dataset_files(wildcards):
-    """What a dataset is made from: the receipt of a download, the user's files, or nothing if it is drawn."""
+    """The receipt of a dataset's download; the user's own files are known by their content instead: made_from."""
     check_triggers()
-    settings = config["datasets"][wildcards.dataset]
-    # One's own files are known by their content: made_from.
-    return [] if KEPT_BY_OTHERS else receipts(settings) or [*map(ancient, own_files(settings))]
+    return [] if KEPT_BY_OTHERS else receipts(config["datasets"][wildcards.dataset])
 
 
 def made_from(name):

@@ -60,8 +60,10 @@ rule make_dataset:
     params:
         python=python("pipeline"),
         settings=lambda wildcards: made_from(wildcards.dataset),
+        files=lambda wildcards, input: input.files
+        or own_files(config["datasets"][wildcards.dataset]),
     message:
         "Make dataset {wildcards.dataset} and its exact neighbours"
     shell:
         "{params.python} {input.code[0]:q} --settings {params.settings:q} --out {output:q}"
-        " --files {input.files:q} > {log:q} 2>&1"
+        " --files {params.files:q} > {log:q} 2>&1"
