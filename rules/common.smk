@@ -19,9 +19,6 @@ ROOT = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
-if "{" in str(ROOT):
-    raise WorkflowError(f"{ROOT}: Snakemake takes braces for wildcards; start it in that folder, or rename it")
-
 from knnbench.inherited import inherited
 
 # Before anything is imported that reads variables, such as OMP_PROC_BIND, which binds this process and all of its jobs.
@@ -33,6 +30,11 @@ import h5py
 import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake_interface_logger_plugins.common import LogEvent
+
+if set("{}") & set(str(workflow.basedir)):
+    raise WorkflowError(
+        f"{workflow.basedir}: Snakemake takes braces in the path of a Snakefile for wildcards; rename the folder"
+    )
 
 from knnbench import gpu, machine
 from knnbench.config import (
