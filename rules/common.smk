@@ -172,7 +172,11 @@ def check_kept():
     wrong = []
     for path in map(Path, ENVIRONMENTS):
         _, pins = read_pins(ROOT / f"envs/{path.parent.name}.yaml")
-        lines = path.read_text().split() if path.exists() else []
+        try:
+            lines = path.read_text().split()
+        except OSError as error:
+            wrong.append(f"{path}: {error.strerror}")
+            continue
         there = dict(line.split("+")[0].split("==") for line in lines)
         pins = {name: pin for name, pin in pins.items() if not is_optional(name, pins)}
         if not pins.items() <= there.items():
