@@ -218,7 +218,9 @@ def check_files():
     files = [*datasets.values(), *(f"{RESOURCES}/downloads/{name}" for name in DOWNLOADS)]
     try:
         check_not_outputs(named, files, [*folders, "logs", f"{RESOURCES}/environments"])
-        check_not_outputs({f"sources {path}": path for path in config["sources"]}, [], ["results/merged"])
+        check_not_outputs(
+            {f"sources {path}": path for path in config["sources"]}, [], ["results/merged"]
+        )
         check_not_outputs({"foreign": config["foreign"] or "."}, [], ["results/imported"])
         check_made_by_us(datasets)
     except ConfigError as error:

@@ -37,7 +37,9 @@ rule merge_tables:
         python=python("pipeline"),
         # No inputs, or those of this folder would first be brought up to date.
         sources=sources,
-        written=lambda wildcards: written(*(f"{source}/timings.csv" for source in sources(wildcards))),
+        written=lambda wildcards: written(
+            *(f"{source}/timings.csv" for source in sources(wildcards))
+        ),
         figures=lambda wildcards: json.dumps(config["figures"]),
         folder=subpath(output[0], parent=True),
     message:

@@ -4,16 +4,20 @@ Prints a table; the exit status is 1 if the harness missed something. Takes some
 """
 
 import argparse
+import contextlib
 import json
+import os
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 
 import numpy as np
 
+from knnbench import machine
 from knnbench.datasets import in_blocks, write_neighbors, write_points
 from knnbench.intervals import estimate, ratio
 from knnbench.metrics import METRICS
@@ -47,18 +51,22 @@ class Bench:
         write_points(self.folder / "data.hdf5", metric, in_blocks(train), in_blocks(test))
         write_neighbors(self.folder / "data.hdf5", *exact_neighbors(metric, train, test))
 
-    def record(self, what, seconds=0.0):
-        """Measure a cell; its record."""
+    def record(self, what, seconds=0.0, before=()):
+        """Measure a cell of the selftest backend; its record."""
+        return self.measure("selftest", {"what": what, "seconds": seconds}, before)
+
+    def measure(self, module, parameters, before=()):
+        """Measure a cell by a command that stands behind the words `before`; its record."""
         here = Path(__file__).parent
-        command = [sys.executable, here / "measure_cell.py", "--data", self.folder / "data.hdf5", "--device", "cpu"]
-        command += ["--module", "selftest", "--parameters", json.dumps({"what": what, "seconds": seconds})]
+        command = [*before, sys.executable, here / "measure_cell.py", "--data", self.folder / "data.hdf5", "--device", "cpu"]
+        command += ["--module", module, "--parameters", json.dumps(parameters)]
         command += ["--n-neighbors", str(K), "--threads", "0", "--memory-gb", "0", "--max-fit-s", "10"]
         command += ["--timing", json.dumps(TIMING), "--spec", here.parent / "envs/pipeline.yaml", "--unpinned"]
         command += ["--out", self.folder / "record.json"]
         subprocess.run(command, check=True, capture_output=True)
         record = json.loads((self.folder / "record.json").read_text())
         if record["status"] != "ok":
-            raise SystemExit(f"the selftest's own backend ended as {record['status']}: {record['reason']}")
+            raise SystemExit(f"a cell of backend {module} ended as {record['status']}: {record['reason']}")
         return record
 
 
@@ -108,6 +116,62 @@ def same(bench, pairs):
     return f"at most {pairs // 20} of {pairs} pairs differ", f"{told_apart} differ", told_apart <= pairs // 20
 
 
+def affinity(bench):
+    """A process that may run on one CPU has one thread, and the record says so."""
+    one = min(os.sched_getaffinity(0))
+    code = f"import os, sys; os.sched_setaffinity(0, [{one}]); os.execv(sys.argv[1], sys.argv[1:])"
+    record = bench.record("", before=[sys.executable, "-c", code])
+    found = record["machine"]["cpus"], record["threads_asked"]
+    return "1 CPU, 1 thread", f"{found[0]} CPU, {found[1]} thread", found == (1, 1)
+
+
+def thread_limit(bench):
+    """A limit in the caller's variables does not reach a library that uses OpenMP."""
+    cpus = machine.available_cpus()
+    used = bench.measure("sklearn", {"algorithm": "brute"}, before=["env", "OMP_THREAD_LIMIT=1", "OMP_PROC_BIND=true"])[
+        "threads"
+    ]
+    return f"{cpus} threads in spite of OMP_THREAD_LIMIT", f"{used} threads", used == cpus
+
+
+def make_group(folder, files):
+    """Make a control group below another one, with these files; None where that may not be, or where they have other names."""
+    group = folder / f"knnbench-{uuid.uuid4().hex}"
+    try:
+        group.mkdir()
+        for name, text in files.items():
+            (group / name).write_text(text, encoding="utf-8")
+    except OSError:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        return None
+    return group
+
+
+@contextlib.contextmanager
+def half_a_cpu():
+    """Words to put before a command that shall have half a CPU; None where that cannot be had."""
+    both = {"cpu.max": "50000 100000"}, {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "50000"}  # versions 2 and 1
+    made = (make_group(folder, files) for _, folder in machine.control_groups() for files in both)
+    group = next(filter(None, made), None)
+    try:
+        yield group and ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
+    finally:
+        if group:
+            group.rmdir()
+
+
+def quota(bench):
+    """With half a CPU there is one thread, and the record says for how long the kernel held it back."""
+    expected = "0.5 CPUs: 1 thread, held back"
+    with half_a_cpu() as before:
+        if before is None:
+            return expected, "not tried: no control group here", True
+        record = bench.record("", before=before)
+    found = record["machine"]["cpu_quota"], record["threads_asked"], record["noise"]["held_s"]
+    return expected, f"{found[0]} CPUs: {found[1]} thread, held {found[2]:.2f} s", found[:2] == (0.5, 1) and found[2] > 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=40, help="pairs of the A/A test; 0 leaves it out")
@@ -127,6 +191,9 @@ def main():
             "repeated neighbours": lambda: grade(bench, "repeat", 1 / K),
             "one wrong neighbour": lambda: grade(bench, "one wrong", 1 - 1 / K),
             "wrong distances": lambda: grade(bench, "wrong distances", 1),
+            "inherited affinity": lambda: affinity(bench),
+            "inherited thread limit": lambda: thread_limit(bench),
+            "quota": lambda: quota(bench),
         }
         if arguments.pairs:
             checks["A/A: the same code twice"] = lambda: same(bench, arguments.pairs)

@@ -183,7 +183,9 @@ def check_machine(timing, facts, cpus):
     ConfigError
     """
     if timing["threads"] > cpus:
-        raise ConfigError(f"timing.threads: {timing['threads']} threads, and there are {cpus} CPUs; lower it, or 0 for all of them")
+        raise ConfigError(
+            f"timing.threads: {timing['threads']} threads, and there are {cpus} CPUs; lower it, or 0 for all of them"
+        )
     if timing["memory_gb"] * 1e9 > facts["memory_bytes"]:
         raise ConfigError(
             f"timing.memory_gb: {timing['memory_gb']:g}, and there are {facts['memory_bytes'] / 1e9:.1f} GB; "

@@ -67,7 +67,7 @@ def check_made_by_us(datasets):
             continue
         if not ours:
             raise ConfigError(
-                f"datasets.{name}: {path} is not of knnbench, which would write there; move it elsewhere, and name it with path:"
+                f"datasets.{name}: {path} is not of knnbench, which would write there; move it elsewhere and name it by path:"
             )
 
 

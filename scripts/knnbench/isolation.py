@@ -2,8 +2,8 @@
 
 The worker and its supervisor share two unnamed files: a log of events, one JSON object per line, which survives any death
 of the worker, and a deadline, which the worker moves and the supervisor enforces. The supervisor sleeps until the deadline
-that it last read, or until the bell rings, a pipe: the worker does that at the beginning of a stage, and a thread that waits for
-it when it ends. Nobody takes CPU from what is timed. Standard library only, of any Python for Linux: those of conda are built
+that it last read, or until the bell rings, a pipe: the worker rings it at the beginning of a stage, and a thread that waits for
+the worker at its end. Nobody takes CPU from what is timed. Standard library only, of any Python for Linux: those of conda are built
 for old systems, and have neither memfd_create nor pidfd_open.
 """
 

@@ -71,8 +71,14 @@ def control_groups():
     """
     found = []
     try:
-        own = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
-        mounts = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        own = [
+            line.split(":", 2)
+            for line in Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        ]
+        mounts = [
+            line.split(" - ")
+            for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        ]
     except OSError:
         return []
     for place, system in mounts:  # proc_pid_mountinfo(5)
@@ -113,8 +119,9 @@ def held_s():
 
 
 def memory_limits():
-    """Bytes of memory that the control groups of this process may have, a list."""
-    found = [read_number(folder / name) for _, folder in control_groups() for name in ("memory.max", "memory.limit_in_bytes")]
+    """Bytes of memory that the control groups of this process may have, a list; over memory.high it is slowed down."""
+    names = ("memory.max", "memory.high", "memory.limit_in_bytes")
+    found = [read_number(folder / name) for _, folder in control_groups() for name in names]
     return [limit for limit in found if limit is not None]
 
 
@@ -125,6 +132,7 @@ def available_memory():
     for _, folder in control_groups():
         for limit, usage, caches in (
             ("memory.max", "memory.current", ("inactive_file", "active_file")),
+            ("memory.high", "memory.current", ("inactive_file", "active_file")),
             ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
         ):
             most, used = read_number(folder / limit), read_number(folder / usage)

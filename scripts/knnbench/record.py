@@ -57,7 +57,9 @@ def out_of_memory(text, device):
 
 def describe(error):
     """An exception in a line: its class and message, or where it was raised if it has none, as many assertions."""
-    words = str(error) or "at " + (traceback.format_tb(error.__traceback__) or ["an unknown place"])[-1].strip().replace("\n", ":")
+    words = str(error) or "at " + (traceback.format_tb(error.__traceback__) or ["an unknown place"])[-1].strip().replace(
+        "\n", ":"
+    )
     return f"{type(error).__name__}: {words}"[:500]
 
 

@@ -20,7 +20,7 @@ if not COMPILER or not shutil.which(COMPILER[0]):
 FOLDER = Path(tempfile.mkdtemp(prefix="keops-"))
 if not fit_for_programs(str(FOLDER)):
     raise ImportError(
-        f"KeOps compiles through a shell, and cannot in {FOLDER}: a space or the like in its name, or no programs may run there;"
+        f"KeOps compiles through a shell, and cannot in {FOLDER}: its name has a space or the like, or no program may run there;"
         " set TMPDIR"
     )
 
@@ -41,7 +41,10 @@ for package in ("keopscore", "pykeops"):
 sys.path.insert(0, str(FOLDER / "lib"))
 (FOLDER / "python").symlink_to(sysconfig.get_path("include"))
 (FOLDER / "pybind11").symlink_to(Path(importlib.util.find_spec("pybind11").origin).parent / "include")
-executable, sys.executable = sys.executable, program("includes", f"echo -I{FOLDER}/python -I{FOLDER}/pybind11")  # it asks pybind11
+executable, sys.executable = (
+    sys.executable,
+    program("includes", f"echo -I{FOLDER}/python -I{FOLDER}/pybind11"),
+)  # it asks pybind11
 
 import pykeops.config
 import torch
