@@ -44,7 +44,7 @@ from knnbench.recommend import ASKED
 try:
     resolve(
         config,
-        yaml.safe_load(Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text()),
+        yaml.safe_load(Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text(encoding="utf-8")),
     )
     DOWNLOADS = downloads(config)
     CLUSTER = workflow.remote_exec or config["cluster"]["queue"]
@@ -116,7 +116,7 @@ def drop_stale_lock():
     locks = list(Path(".snakemake/locks").glob("*.lock"))
     if not locks or not RUNNING.exists():
         return
-    run = json.loads(RUNNING.read_text())
+    run = json.loads(RUNNING.read_text(encoding="utf-8"))
     gone = run["boot"] != machine.boot_id() or machine.process_start(run["pid"]) != run["start"]
     if (
         run["node"] == platform.node()
@@ -156,7 +156,7 @@ def check_kept():
     wrong = []
     for path in map(Path, ENVIRONMENTS):
         _, pins = read_pins(ROOT / f"envs/{path.parent.name}.yaml")
-        lines = path.read_text().split() if path.exists() else []
+        lines = path.read_text(encoding="utf-8").split() if path.exists() else []
         there = dict(line.split("+")[0].split("==") for line in lines)
         pins = {name: pin for name, pin in pins.items() if not is_optional(name, pins)}
         if not pins.items() <= there.items():
@@ -206,18 +206,18 @@ def try_again():
     Path(f"results/{SUITE}/missing.txt").unlink(missing_ok=True)
     for name in config["suites"][SUITE]["datasets"]:
         for path in map(Path, receipts(config["datasets"][name])):
-            receipt = json.loads(path.read_text()) if path.exists() else {}
+            receipt = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
             asked = path.with_suffix(".asked")
             if not asked.exists():
                 asked.parent.mkdir(parents=True, exist_ok=True)
-                asked.write_text("first")
+                asked.write_text("first", encoding="utf-8")
                 os.utime(asked, (0, 0))  # no reason to fetch again what is there
             if receipt.get("status") == "unavailable":
                 place = address(config["datasets"][name]["url"], config["mirror"])
                 elsewhere = path.with_suffix("").is_file() or place != receipt["url"]
                 if elsewhere or (receipt["again"] and is_there(place)):
                     asked.write_text(
-                        str(time.time())
+                        str(time.time()), encoding="utf-8"
                     )  # Snakemake looks at times, and at the content of small files
                 else:
                     logger.warning(f"Still not to be had: {receipt['reason']}")
@@ -249,7 +249,7 @@ onstart:
         "start": machine.process_start(os.getpid()),
         "boot": machine.boot_id(),
     }
-    RUNNING.write_text(json.dumps(run))
+    RUNNING.write_text(json.dumps(run), encoding="utf-8")
     # Snakemake bounds the jobs that it starts per second by looking through all waiting jobs again, once a second for every
     # job that it ever started: a third of a CPU after 45 jobs, beside what is timed. Cells take turns; there is nothing to bound.
     if workflow.local_exec:
@@ -401,7 +401,7 @@ def datasets_of(place, folders):
         return {
             row["dataset"]: None
             for folder in folders
-            for row in csv.DictReader(Path(folder, "timings.csv").open(newline=""))
+            for row in csv.DictReader(Path(folder, "timings.csv").open(encoding="utf-8", newline=""))
         }
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise WorkflowError(

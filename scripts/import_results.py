@@ -53,7 +53,7 @@ def main():
     except DataError as error:
         raise SystemExit(str(error)) from error
     left_out = sorted({row["dataset"] for row in found} - set(names))
-    columns = yaml.safe_load(arguments.schema.read_text())["properties"]
+    columns = yaml.safe_load(arguments.schema.read_text(encoding="utf-8"))["properties"]
     rows, backends, called = [], {}, {}
     for each in found:
         if each["dataset"] not in names:
@@ -142,7 +142,7 @@ def main():
         "datasets": used,
         "backends": backends,
     }
-    (arguments.out / "config.yaml").write_text(yaml.safe_dump(saved, sort_keys=False))
+    (arguments.out / "config.yaml").write_text(yaml.safe_dump(saved, sort_keys=False), encoding="utf-8")
     origin = {
         "commit": None,
         "imported": str(arguments.foreign),
@@ -151,9 +151,9 @@ def main():
         "environments": {},
         "measured": None,
     }
-    (arguments.out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
+    (arguments.out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
     notes = f"Not imported, no dataset of ours: {', '.join(left_out)}\n" if left_out else ""
-    (arguments.out / "summary.txt").write_text(f"{summarise(timings, comparisons)}{notes}\n")
+    (arguments.out / "summary.txt").write_text(f"{summarise(timings, comparisons)}{notes}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

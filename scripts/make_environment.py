@@ -18,7 +18,7 @@ OTHER_BUILDS = ("UV_TORCH_BACKEND", "UV_FIND_LINKS")
 
 
 def uv(*arguments, **options):
-    return subprocess.run([sys.executable, "-m", "uv", *arguments], check=True, text=True, **options)
+    return subprocess.run([sys.executable, "-m", "uv", *arguments], check=True, encoding="utf-8", **options)
 
 
 def main():
@@ -45,7 +45,8 @@ def main():
         print(f"{' or '.join(OTHER_BUILDS)} is set: not checked against hashes are {', '.join(sorted(unknown))}", flush=True)
     constraints = arguments.prefix / "pins.txt"
     constraints.write_text(
-        "\n".join(" ".join([line, *(hashes[name] if name not in unknown else [])]) for name, line in lines.items())
+        "\n".join(" ".join([line, *(hashes[name] if name not in unknown else [])]) for name, line in lines.items()),
+        encoding="utf-8",
     )
     # Bytecode now, or the first import of every cell would compile it.
     into = ["--python", str(arguments.prefix), "--constraints", str(constraints), "--compile-bytecode"]
@@ -58,7 +59,7 @@ def main():
     versions = dict(line.split("+")[0].split("==") for line in freeze.split())
     if unpinned := [name for name in versions if versions[name] != pins.get(name) and not is_optional(name, pins)]:
         sys.exit(f"{arguments.spec}: its list is not complete, {', '.join(unpinned)} came too; run envs/lock.sh")
-    (arguments.prefix / "freeze.txt").write_text(freeze)
+    (arguments.prefix / "freeze.txt").write_text(freeze, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def main():
     chosen.assign(suite="merged").to_csv(out / "timings.csv", index=False)
     comparisons = pd.DataFrame(compare(list(entries(chosen, tables["samples"]))), columns=COMPARISON)
     comparisons.to_csv(out / "comparisons.csv", index=False)
-    configs = [yaml.safe_load((source / "config.yaml").read_text()) for source in sources]
+    configs = [yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8")) for source in sources]
     # What a cell that was ended took at least, wherever it was.
     limits = {name: min(saved["timing"][name] for saved in configs) for name in ("max_fit_s", "max_query_s", "min_recall")}
     config = {"suite": "merged", "figures": arguments.figures, "timing": limits, "backends": {}, "datasets": {}}
@@ -114,10 +114,10 @@ def main():
         for name, entry in saved["backends"].items():
             places = config["backends"].setdefault(name, entry)["environments"]
             places |= entry["environments"]
-    (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     origins = "".join(f"{len(rows)} rows from {origin}\n" for origin, rows in chosen.groupby("origin", sort=False))
     words = summarise(*(pd.read_csv(out / name) for name in ("timings.csv", "comparisons.csv")))
-    (out / "summary.txt").write_text(f"{words}\n{origins}")
+    (out / "summary.txt").write_text(f"{words}\n{origins}", encoding="utf-8")
 
 
 if __name__ == "__main__":

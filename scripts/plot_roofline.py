@@ -69,9 +69,9 @@ def main():
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="the suffix is the format")
     arguments = parser.parse_args()
 
-    config = yaml.safe_load(arguments.config.read_text())
+    config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
     timings = pd.read_csv(arguments.timings)
-    ceilings = json.loads(arguments.provenance.read_text())["ceilings"]
+    ceilings = json.loads(arguments.provenance.read_text(encoding="utf-8"))["ceilings"]
     figure = draw(timings[timings["residency"] == "host"], ceilings, styles(config["backends"]))
     for path in arguments.out:
         save(figure, path, config["figures"]["dpi"])

@@ -150,7 +150,7 @@ def main():
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="the suffix is the format")
     arguments = parser.parse_args()
 
-    config = yaml.safe_load(arguments.config.read_text())
+    config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
     timings = pd.read_csv(arguments.timings)
     # NumPy in, NumPy out: what every backend has.
     timings = timings[(timings["dataset"] == arguments.dataset) & (timings["residency"] == "host")]

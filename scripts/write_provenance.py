@@ -32,10 +32,10 @@ def main():
         "python": platform.python_version(),
         "snakemake": version("snakemake"),
         "datasets": timings.dropna(subset=["dataset_sha256"]).groupby("dataset")["dataset_sha256"].first().to_dict(),
-        "ceilings": {path.stem: json.loads(path.read_text()) for path in arguments.ceilings},
-        "environments": {path.parent.name: path.read_text().split() for path in arguments.environments},
+        "ceilings": {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in arguments.ceilings},
+        "environments": {path.parent.name: path.read_text(encoding="utf-8").split() for path in arguments.environments},
     }
-    arguments.out.write_text(json.dumps(provenance, indent=1) + "\n")
+    arguments.out.write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def read(folder):
         memory_bytes=host,
         device_memory_bytes=device,
     )
-    return Results(yaml.safe_load((folder / "config.yaml").read_text()), timings, **tables)
+    return Results(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), timings, **tables)
 
 
 def text_of(row):

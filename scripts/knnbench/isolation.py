@@ -102,7 +102,7 @@ def machine_lock():
     path = (shared if shared.is_dir() else Path(tempfile.gettempdir())) / "knnbench.lock"
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o444))
-    with open(path) as lock:
+    with open(path, encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -122,7 +122,7 @@ def confine(supervisor, threads, data_bytes):
     if data_bytes:
         resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, data_bytes))
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
 
 
 def supervise(command, threads, gpu, until=math.inf):
@@ -185,7 +185,7 @@ def supervise(command, threads, gpu, until=math.inf):
         outcome.signal = signal.Signals(-worker.returncode).name
         killed = outcome.signal == "SIGKILL" and not outcome.timed_out
         outcome.oom_killed = killed and kills is not None and (oom_kills() or 0) > kills
-    with open(output, errors="replace") as printed:
+    with open(output, encoding="utf-8", errors="replace") as printed:
         printed.seek(0)
         outcome.output = printed.read()
     with open(events, "rb") as log:

@@ -106,7 +106,7 @@ def write_atomically(path, text):
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(part, "w") as file:
+        with open(part, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
