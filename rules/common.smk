@@ -44,7 +44,9 @@ from knnbench.recommend import ASKED
 try:
     resolve(
         config,
-        yaml.safe_load(Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text(encoding="utf-8")),
+        yaml.safe_load(
+            Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text(encoding="utf-8")
+        ),
     )
     DOWNLOADS = downloads(config)
     CLUSTER = workflow.remote_exec or config["cluster"]["queue"]
@@ -401,7 +403,9 @@ def datasets_of(place, folders):
         return {
             row["dataset"]: None
             for folder in folders
-            for row in csv.DictReader(Path(folder, "timings.csv").open(encoding="utf-8", newline=""))
+            for row in csv.DictReader(
+                Path(folder, "timings.csv").open(encoding="utf-8", newline="")
+            )
         }
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise WorkflowError(
