@@ -11,6 +11,7 @@ import yaml
 
 from knnbench.config import cells
 from knnbench.results import COMPARISON, SAMPLE, batch_rows, by_machine, compare, left_out, residencies, row, sample_rows, times
+from knnbench.tables import read_csv
 from knnbench.words import summarise
 
 
@@ -74,7 +75,7 @@ def main():
     figures = arguments.timings.parent / "figures"
     paths = "\n".join([str(arguments.timings), *(str(figures / f"{name}.*") for name in datasets)])
     arguments.summary.write_text(
-        f"{summarise(pd.read_csv(arguments.timings), comparisons)}{''.join(notes)}\n{paths}\n", encoding="utf-8"
+        f"{summarise(read_csv(arguments.timings), comparisons)}{''.join(notes)}\n{paths}\n", encoding="utf-8"
     )
 
 

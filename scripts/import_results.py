@@ -14,6 +14,7 @@ from knnbench.datasets import DataError, Unavailable, read_dataset
 from knnbench.interchange import read_ann, read_cuvs, results_in
 from knnbench.record import SCHEMA_VERSION
 from knnbench.results import BATCH, COMPARISON, SAMPLE
+from knnbench.tables import with_names_apart
 from knnbench.words import summarise
 
 
@@ -123,7 +124,7 @@ def main():
         rows.append({name: known_values.get(name) for name in columns})
     if not rows:
         raise SystemExit(f"{arguments.foreign}: results of {', '.join(left_out)}; none is a dataset of ours, add an entry")
-    timings = pd.DataFrame(rows, dtype=object)
+    timings = with_names_apart(pd.DataFrame(rows, dtype=object))
     if (twice := timings[timings.duplicated(["dataset", "backend", "device", "n_neighbors"])]).size:
         first = twice.iloc[0]
         place = f"{first['label']}, {first['dataset']}, K = {first['n_neighbors']}"

@@ -19,6 +19,7 @@ from knnbench.folder import text_of
 from knnbench.published import CODE, code_version, keep
 from knnbench.record import NOT_RUN
 from knnbench.results import machine_words
+from knnbench.tables import read_csv
 
 ROOT = Path(__file__).parents[1]
 RERUN = ("suite", "timing", "figures", "datasets", "backends", "suites")  # of the saved configuration
@@ -147,7 +148,7 @@ def main():
     config = yaml.safe_load(saved.read_text(encoding="utf-8"))
     suite = config["suite"]
     provenance = json.loads((saved.parent / "provenance.json").read_text(encoding="utf-8"))
-    timings = pd.read_csv(saved.parent / "timings.csv")
+    timings = read_csv(saved.parent / "timings.csv")
     with tempfile.TemporaryDirectory() as place:
         out = Path(place)
         results = out / "published" / suite

@@ -16,6 +16,7 @@ from knnbench.findings import break_even_words, findings, number, seconds
 from knnbench.folder import read, read_table
 from knnbench.recommend import LISTED, NEAR
 from knnbench.record import NOT_RUN
+from knnbench.tables import read_csv
 from knnbench.words import plain, typical_k
 
 PAGE = Path(__file__).parent / "page"
@@ -147,8 +148,7 @@ def grouped(cells):
 
 def claim_rows(path):
     """The claims for the page, those with a verdict first: one per claim and machine, with its ratios in words."""
-    numbers = ("ratio", "ratio_low", "ratio_high", "rounds")
-    table = pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in numbers})
+    table = read_csv(path).fillna(dict.fromkeys(("machine", "missing", "left_out"), ""))
     found = []
     for (_, says, machine), rows in table.groupby(["claim", "says", "machine"], sort=False):
         ratios = []

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import pandas as pd
 import yaml
 
 from knnbench.figures import literal, save, settle, styles
+from knnbench.tables import read_csv
 from knnbench.words import name_of
 
 ROW_INCHES = 0.2
@@ -70,7 +70,7 @@ def main():
     arguments = parser.parse_args()
 
     config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
-    timings = pd.read_csv(arguments.timings)
+    timings = read_csv(arguments.timings)
     ceilings = json.loads(arguments.provenance.read_text(encoding="utf-8"))["ceilings"]
     figure = draw(timings[timings["residency"] == "host"], ceilings, styles(config["backends"]))
     for path in arguments.out:

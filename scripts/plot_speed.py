@@ -10,6 +10,7 @@ import yaml
 from matplotlib.transforms import blended_transform_factory
 
 from knnbench.figures import by_machine, literal, save, settle, stopped, styles
+from knnbench.tables import read_csv
 from knnbench.words import name_of, plain
 
 CELL = ["dataset", "backend", "device", "n_neighbors"]
@@ -151,7 +152,7 @@ def main():
     arguments = parser.parse_args()
 
     config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
-    timings = pd.read_csv(arguments.timings)
+    timings = read_csv(arguments.timings)
     # NumPy in, NumPy out: what every backend has.
     timings = timings[(timings["dataset"] == arguments.dataset) & (timings["residency"] == "host")]
     figure = draw(timings, styles(config["backends"]))

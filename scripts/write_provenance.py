@@ -6,9 +6,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-import pandas as pd
-
 from knnbench.published import code_version
+from knnbench.tables import read_csv
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,7 +20,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
 
-    timings = pd.read_csv(arguments.timings)
+    timings = read_csv(arguments.timings)
     started = timings["started"].dropna()
     commit, changes = code_version(ROOT)
     provenance = {

@@ -16,6 +16,7 @@ import pandas as pd
 
 from knnbench.config import DEFAULT_QUERIES, DIGITS, Cell, read_header
 from knnbench.record import NOT_RUN
+from knnbench.tables import read_csv
 
 CELLS, INDEXES = Path("results/cells"), Path("results/indexes")
 
@@ -177,7 +178,7 @@ def read_seen(cells_folder, published, timing, machine):
         row = from_record(record | {"n_neighbors": int(path.name[1:].split(".")[0])}, backend, device) if here else None
         rows += [row | {"here": True}] if row else []
     for path in sorted(published.glob("*/timings.csv")):
-        timings = pd.read_csv(path)
+        timings = read_csv(path)
         rows += timings[timings["residency"] == "host"].assign(here=False).to_dict("records")
     seen = {}
     for found in filter(None, (from_row(row, timing) for row in rows)):
