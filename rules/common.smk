@@ -16,6 +16,7 @@ from pathlib import Path
 
 import h5py
 import yaml
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -31,7 +32,9 @@ from knnbench.config import (
     ConfigError,
     cells,
     check_cluster,
+    command_line,
     downloads,
+    entries,
     own_files,
     resolve,
     used,
@@ -41,13 +44,15 @@ from knnbench.environment import is_optional, read_pins
 from knnbench.published import FINDINGS, TABLES
 from knnbench.recommend import ASKED
 
+schema = Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text(encoding="utf-8")
+# Snakemake lays configurations over each other key by key, and an entry is one thing.
+given = workflow.config_settings
+shipped = [] if given.replace_workflow_config else workflow.configfiles[len(given.configfiles) :]
+layers = [load_configfile(path) for path in (*shipped, *given.configfiles)]
 try:
-    resolve(
-        config,
-        yaml.safe_load(
-            Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text(encoding="utf-8")
-        ),
-    )
+    whole, replaced = entries([*layers, *command_line(given.config_args)])
+    config |= whole
+    resolve(config, yaml.safe_load(schema), replaced)
     DOWNLOADS = downloads(config)
     CLUSTER = workflow.remote_exec or config["cluster"]["queue"]
     if CLUSTER:
