@@ -44,15 +44,20 @@ from knnbench.environment import is_optional, read_pins
 from knnbench.published import FINDINGS, TABLES
 from knnbench.recommend import ASKED
 
-schema = Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text(encoding="utf-8")
+schema = yaml.safe_load(
+    Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text(encoding="utf-8")
+)
 # Snakemake lays configurations over each other key by key, and an entry is one thing.
 given = workflow.config_settings
 shipped = [] if given.replace_workflow_config else workflow.configfiles[len(given.configfiles) :]
-layers = [load_configfile(path) for path in (*shipped, *given.configfiles)]
+said = command_line(given.config_args, schema)
+for each in said:
+    config |= each
+files = [load_configfile(path) for path in (*shipped, *given.configfiles)]
 try:
-    whole, replaced = entries([*layers, *command_line(given.config_args)])
+    whole, replaced = entries([*files, *said])
     config |= whole
-    resolve(config, yaml.safe_load(schema), replaced)
+    resolve(config, schema, replaced)
     DOWNLOADS = downloads(config)
     CLUSTER = workflow.remote_exec or config["cluster"]["queue"]
     if CLUSTER:

@@ -78,10 +78,7 @@ def as_text(value, place):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise ConfigError(
-        f"{place}: {value!r} is no text, as YAML reads it; put what you wrote in quotes (in two on a command line: "
-        """--config suite='"1e3"')"""
-    )
+    raise ConfigError(f"{place}: {value!r} is no text, as YAML reads it; put what you wrote in quotes")
 
 
 def as_number(value, place, whole, endless):
@@ -179,15 +176,20 @@ def entries(layers):
     return found, replaced
 
 
-def command_line(words):
-    """Sections of entries on the command line, a layer for each: Snakemake reads every number below the top level as text.
+def command_line(words, schema):
+    """What the command line says of entries and of texts, as it is written, a layer for each.
+
+    Snakemake reads numbers at the top level, 1e3 as 1000.0 in a name, and none below it.
 
     Parameters
     ----------
-    words : list of str, such as "datasets={mine: {...}}"
+    words : list of str, such as "suite=1e3" or "datasets={mine: {...}}"
+    schema : dict
     """
+    kept = ENTRIES | {key for key, part in schema["properties"].items() if part.get("type") == "string"}
     pairs = [word.split("=", 1) for word in words]
-    return [{section: as_read(text)} for section, text in pairs if section in ENTRIES]
+    said = [(key, text.strip("'\"")) for key, text in pairs if key in kept]  # as Snakemake does
+    return [{key: as_read(text) if key in ENTRIES else text} for key, text in said]
 
 
 def suggest(name, known):
@@ -315,7 +317,10 @@ def require_file(place, name, folder, suffix):
 
 
 def check_dataset(name, settings, hint=""):
-    """Check that a dataset has the keys that its source needs and no others, and fill in their defaults; `hint` if it lacks some."""
+    """Check that a dataset has the keys that its source needs and no others, and fill in their defaults.
+
+    `hint` is said if it lacks some.
+    """
     require_known(f"datasets.{name}.metric", [settings["metric"]], METRICS)
     if name in SUITE_FIGURES or name.endswith(tuple(f".{chart}" for chart in CHARTS)):
         raise ConfigError(f"datasets.{name}: a figure has this name; give the dataset another one")
