@@ -89,7 +89,8 @@ def as_number(value, place, whole, endless):
                 value = read(value)
                 break
     if isinstance(value, float) and (math.isnan(value) or (math.isinf(value) and not endless)):
-        raise ConfigError(f"{place}: {value} is not of type {'integer' if whole else 'number'}; write a finite one")
+        kind = "integer" if whole else "number"
+        raise ConfigError(f"{place}: {value} is not of type {kind!r}; write a finite one")
     return int(value) if whole and isinstance(value, float) and value.is_integer() else value
 
 
