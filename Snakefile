@@ -36,7 +36,7 @@ rule all:
 
 onsuccess:
     if any(job.rule.name == "all" for job in workflow.dag.targetjobs):
-        print(Path(f"results/{SUITE}/summary.txt").read_text())
+        print(Path(f"results/{SUITE}/summary.txt").read_text(encoding="utf-8"))
         if missing := not_had():
             raise WorkflowError(
                 "Everything else is done, but these datasets could not be had, and their cells are unavailable:",
@@ -44,5 +44,5 @@ onsuccess:
             )
     failures = Path(f"results/{SUITE}/compare/failures.txt")
     if any(job.rule.name in ("compare", "remeasure") for job in workflow.dag.targetjobs):
-        if found := failures.read_text():
+        if found := failures.read_text(encoding="utf-8"):
             raise WorkflowError(f"fail_on: {found}; results/{SUITE}/compare/ has them all")

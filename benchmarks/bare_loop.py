@@ -54,7 +54,7 @@ def recorded(python, backend, entry, env, data, out, repeats):
     command += ["--parameters", json.dumps(entry.get("parameters", {})), "--n-neighbors", K, "--threads", 0]
     command += ["--memory-gb", 0, "--max-fit-s", 60, "--timing", json.dumps(timing), "--spec", ROOT / f"envs/{env}.yaml"]
     run(*command, "--out", out)
-    record = json.loads(Path(out).read_text())
+    record = json.loads(Path(out).read_text(encoding="utf-8"))
     if record["status"] != "ok":
         raise SystemExit(f"{backend} ended as {record['status']}: {record['reason']}")
     return statistics.median(record["query_ns"]["host"]) / 1e9

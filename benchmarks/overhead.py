@@ -60,7 +60,7 @@ def snakemake(project, *arguments):
     """Seconds and largest resident bytes of a call of Snakemake, and what it printed."""
     command = [sys.executable, "-m", "snakemake", "--configfile", "many.yaml", *arguments]
     begun = time.monotonic()
-    with tempfile.TemporaryFile("w+") as log:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         process = subprocess.Popen(command, cwd=project, stdout=log, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
         log.seek(0)

@@ -13,6 +13,7 @@ rule make_artifact:
             "make_artifact.py",
             "knnbench/published.py",
             "knnbench/archive.py",
+            "knnbench/tables.py",
             "artifact.md",
         ),
     output:

@@ -28,6 +28,7 @@ os.environ.update(inherited(os.environ))
 
 import h5py
 import yaml
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -44,7 +45,9 @@ from knnbench.config import (
     cells,
     check_cluster,
     check_machine,
+    command_line,
     downloads,
+    entries,
     own_files,
     resolve,
     used,
@@ -55,11 +58,20 @@ from knnbench.files import check_made_by_us, check_not_outputs, digests, written
 from knnbench.published import FINDINGS, TABLES
 from knnbench.recommend import ASKED
 
+schema = yaml.safe_load(
+    Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text(encoding="utf-8")
+)
+# Snakemake lays configurations over each other key by key, and an entry is one thing.
+given = workflow.config_settings
+shipped = [] if given.replace_workflow_config else workflow.configfiles[len(given.configfiles) :]
+said = command_line(given.config_args, schema)
+for each in said:
+    config |= each
+files = [load_configfile(path) for path in (*shipped, *given.configfiles)]
 try:
-    resolve(
-        config,
-        yaml.safe_load(Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text()),
-    )
+    whole, replaced = entries([*files, *said])
+    config |= whole
+    resolve(config, schema, replaced)
     DOWNLOADS = downloads(config)
     CLUSTER = workflow.remote_exec or config["cluster"]["queue"]
     if CLUSTER:
@@ -133,7 +145,7 @@ def drop_stale_lock():
     locks = list(Path(".snakemake/locks").glob("*.lock"))
     if not locks or not RUNNING.exists():
         return
-    with open(RUNNING) as running:
+    with open(RUNNING, encoding="utf-8") as running:
         try:
             fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # it is alive, or this file system has no locks
@@ -173,7 +185,7 @@ def check_kept():
     for path in map(Path, ENVIRONMENTS):
         _, pins = read_pins(ROOT / f"envs/{path.parent.name}.yaml")
         try:
-            lines = path.read_text().split()
+            lines = path.read_text(encoding="utf-8").split()
         except OSError as error:
             wrong.append(f"{path}: {error.strerror}")
             continue
@@ -254,18 +266,18 @@ def try_again():
     Path(f"results/{SUITE}/missing.txt").unlink(missing_ok=True)
     for name in config["suites"][SUITE]["datasets"]:
         for path in map(Path, receipts(config["datasets"][name])):
-            receipt = json.loads(path.read_text()) if path.exists() else {}
+            receipt = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
             asked = path.with_suffix(".asked")
             if not asked.exists():
                 asked.parent.mkdir(parents=True, exist_ok=True)
-                asked.write_text("first")
+                asked.write_text("first", encoding="utf-8")
                 os.utime(asked, (0, 0))  # no reason to fetch again what is there
             if receipt.get("status") == "unavailable":
                 place = address(config["datasets"][name]["url"], config["mirror"])
                 elsewhere = path.with_suffix("").is_file() or place != receipt["url"]
                 if elsewhere or (receipt["again"] and is_there(place)):
                     asked.write_text(
-                        str(time.time())
+                        str(time.time()), encoding="utf-8"
                     )  # Snakemake looks at times, and at the content of small files
                 else:
                     logger.warning(f"Still not to be had: {receipt['reason']}")
@@ -303,7 +315,7 @@ class ProgressLine(logging.Handler):
 
 onstart:
     RUNNING.touch()
-    running = open(RUNNING)  # as long as this process lives
+    running = open(RUNNING, encoding="utf-8")  # as long as this process lives
     workflow.knnbench_running = running
     with contextlib.suppress(OSError):  # file systems without locks
         fcntl.flock(running, fcntl.LOCK_EX)
@@ -476,7 +488,9 @@ def datasets_of(place, folders):
         return {
             row["dataset"]: None
             for folder in folders
-            for row in csv.DictReader(Path(folder, "timings.csv").open(newline=""))
+            for row in csv.DictReader(
+                Path(folder, "timings.csv").open(encoding="utf-8", newline="")
+            )
         }
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise WorkflowError(

@@ -19,6 +19,7 @@ rule compare_results:
             "knnbench/charts.py",
             "knnbench/folder.py",
             "knnbench/results.py",
+            "knnbench/tables.py",
         ),
     output:
         cells="results/{suite}/compare/cells.csv",

@@ -12,7 +12,13 @@ rule plot_speed:
     input:
         config="{folder}/config.yaml",
         timings="{folder}/timings.csv",
-        code=code("plot_speed.py", "knnbench/figures.py", "knnbench/record.py", "knnbench/words.py"),
+        code=code(
+            "plot_speed.py",
+            "knnbench/figures.py",
+            "knnbench/record.py",
+            "knnbench/tables.py",
+            "knnbench/words.py",
+        ),
     output:
         report(
             [
@@ -47,7 +53,11 @@ rule plot_roofline:
         timings="{folder}/timings.csv",
         provenance="{folder}/provenance.json",
         code=code(
-            "plot_roofline.py", "knnbench/figures.py", "knnbench/record.py", "knnbench/words.py"
+            "plot_roofline.py",
+            "knnbench/figures.py",
+            "knnbench/record.py",
+            "knnbench/tables.py",
+            "knnbench/words.py",
         ),
     output:
         report(
@@ -80,6 +90,7 @@ rule plot_charts:
             "knnbench/findings.py",
             "knnbench/folder.py",
             "knnbench/figures.py",
+            "knnbench/tables.py",
             "knnbench/words.py",
         ),
     output:
@@ -121,6 +132,7 @@ rule plot_scaling:
             "knnbench/charts.py",
             "knnbench/folder.py",
             "knnbench/figures.py",
+            "knnbench/tables.py",
             "knnbench/words.py",
         ),
     output:

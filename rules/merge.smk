@@ -12,6 +12,7 @@ rule merge_tables:
             "knnbench/results.py",
             "knnbench/intervals.py",
             "knnbench/record.py",
+            "knnbench/tables.py",
             "knnbench/words.py",
         ),
     output:

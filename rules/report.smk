@@ -16,6 +16,7 @@ rule check_claims:
             "knnbench/claims.py",
             "knnbench/folder.py",
             "knnbench/figures.py",
+            "knnbench/tables.py",
             "knnbench/words.py",
         ),
     output:
@@ -45,6 +46,7 @@ rule make_tables:
             "knnbench/findings.py",
             "knnbench/folder.py",
             "knnbench/figures.py",
+            "knnbench/tables.py",
             "knnbench/words.py",
         ),
     output:
@@ -82,6 +84,7 @@ rule make_report:
             "knnbench/folder.py",
             "knnbench/figures.py",
             "knnbench/recommend.py",
+            "knnbench/tables.py",
             "knnbench/words.py",
             "page/page.html",
             "page/page.css",

@@ -62,6 +62,7 @@ rule gather_timings:
             "knnbench/record.py",
             "knnbench/clock.py",
             "knnbench/intervals.py",
+            "knnbench/tables.py",
             "knnbench/words.py",
         ),
     output:
@@ -99,7 +100,7 @@ rule write_provenance:
         timings="results/{suite}/timings.csv",
         ceilings=expand("results/ceilings/{device}.json", device=CEILINGS),
         environments=ENVIRONMENTS,
-        code=code("write_provenance.py", "knnbench/published.py"),
+        code=code("write_provenance.py", "knnbench/published.py", "knnbench/tables.py"),
     output:
         "results/{suite}/provenance.json",
     log:

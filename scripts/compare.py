@@ -34,8 +34,8 @@ def side(name, folder):
     ran = timings.dropna(subset=["cpu"])
     if len(ran[["cpu", "cpus"]].drop_duplicates()) > 1:
         raise SystemExit(f"{name}: it has results of several machines; compare the folders that it was merged from")
-    ceilings = json.loads(origin.read_text())["ceilings"] if origin.exists() else {}
-    config = yaml.safe_load((folder / "config.yaml").read_text())
+    ceilings = json.loads(origin.read_text(encoding="utf-8"))["ceilings"] if origin.exists() else {}
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     return Side(name, timings, read_table(folder, "samples"), config, ceilings)
 
 
@@ -130,8 +130,8 @@ def main():
     ]
     cells.to_csv(arguments.cells, index=False)
     orderings.to_csv(arguments.orderings, index=False)
-    arguments.summary.write_text(words)
-    arguments.failures.write_text(", ".join(failed))
+    arguments.summary.write_text(words, encoding="utf-8")
+    arguments.failures.write_text(", ".join(failed), encoding="utf-8")
     for path in arguments.figures:
         draw_file({"config": CONFIG, **figure(cells, words, arguments.within)}, path, arguments.dpi)
 

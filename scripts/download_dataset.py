@@ -14,7 +14,7 @@ from knnbench.download import DownloadError, WrongFile, address, download, sha25
 
 def locked_digest(lock, name):
     """Digest of a file in a lock of `sha256sum` lines, or None."""
-    lines = lock.read_text().splitlines() if lock.exists() else []
+    lines = lock.read_text(encoding="utf-8").splitlines() if lock.exists() else []
     return next((line.split()[0] for line in lines if line.split()[1:] == [name]), None)
 
 
@@ -67,10 +67,10 @@ def main():
     else:
         receipt = {"status": "ok", "url": url, "path": str(path), "sha256": digest, "bytes": path.stat().st_size}
         if not known:
-            with open(arguments.lock, "a") as file:
+            with open(arguments.lock, "a", encoding="utf-8") as file:
                 file.write(f"{digest}  {path.name}\n")
             print(f"{path.name}: SHA-256 {digest} recorded in {arguments.lock}; commit it")
-    arguments.out.write_text(json.dumps(receipt, indent=1) + "\n")
+    arguments.out.write_text(json.dumps(receipt, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

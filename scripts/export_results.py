@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from knnbench.datasets import Unavailable, read_dataset
 from knnbench.interchange import write_ann
 from knnbench.record import answer_of
+from knnbench.tables import read_csv
 
 
 def main():
@@ -22,7 +22,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="folder; made")
     arguments = parser.parse_args()
 
-    timings = pd.read_csv(arguments.timings)
+    timings = read_csv(arguments.timings)
     done = timings[timings["query_median_s"].notna() & (timings["residency"] == "host")]
     (arguments.out / "data").mkdir(parents=True)
     for name, rows in done.groupby("dataset", sort=False):

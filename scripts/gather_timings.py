@@ -11,6 +11,7 @@ import yaml
 
 from knnbench.config import cells
 from knnbench.results import COMPARISON, SAMPLE, batch_rows, by_machine, compare, left_out, residencies, row, sample_rows, times
+from knnbench.tables import read_csv
 from knnbench.words import summarise
 
 
@@ -18,7 +19,7 @@ def read_records(config, cell, folder):
     """The records of a cell, a round each; the workflow has made those that it did not leave out."""
     paths = [folder / cell.record(number) for number in range(config["timing"]["rounds"])]
     if all(path.exists() for path in paths):
-        return [json.loads(path.read_text()) for path in paths]
+        return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     if cell.device == "gpu" and not config["gpu"]:
         return [left_out(config, cell, "unavailable", "no NVIDIA GPU here, or gpu: false")]
     return [left_out(config, cell, "skipped", f"over timing.budget_h = {config['timing']['budget_h']:g}")]
@@ -38,12 +39,12 @@ def main():
     parser.add_argument("--summary", type=Path, required=True)
     arguments = parser.parse_args()
 
-    config = yaml.safe_load(arguments.config.read_text())
+    config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
     datasets = {}
     for name in config["datasets"]:
         with h5py.File(arguments.datasets / f"{name}.hdf5", "r") as file:
             datasets[name] = dict(file.attrs)
-    ceilings = {path.stem: json.loads(path.read_text()) for path in arguments.ceilings}
+    ceilings = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in arguments.ceilings}
     rows, samples, batches, entries = [], [], [], []
     for cell in cells(config):
         for records in by_machine(read_records(config, cell, arguments.cells)):
@@ -55,7 +56,7 @@ def main():
             samples += sample_rows(cell, records)
     comparisons = pd.DataFrame(compare(entries), columns=COMPARISON)
 
-    validator = jsonschema.Draft202012Validator(yaml.safe_load(arguments.schema.read_text()))
+    validator = jsonschema.Draft202012Validator(yaml.safe_load(arguments.schema.read_text(encoding="utf-8")))
     for each in rows:
         if error := jsonschema.exceptions.best_match(validator.iter_errors(each)):
             where = f"{each['dataset']}/{each['backend']}-{each['device']}, K = {each['n_neighbors']}"
@@ -73,7 +74,9 @@ def main():
     ]
     figures = arguments.timings.parent / "figures"
     paths = "\n".join([str(arguments.timings), *(str(figures / f"{name}.*") for name in datasets)])
-    arguments.summary.write_text(f"{summarise(pd.read_csv(arguments.timings), comparisons)}{''.join(notes)}\n{paths}\n")
+    arguments.summary.write_text(
+        f"{summarise(read_csv(arguments.timings), comparisons)}{''.join(notes)}\n{paths}\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from knnbench.datasets import DataError, Unavailable, read_dataset
 from knnbench.interchange import read_ann, read_cuvs, results_in
 from knnbench.record import SCHEMA_VERSION
 from knnbench.results import BATCH, COMPARISON, SAMPLE
+from knnbench.tables import with_names_apart
 from knnbench.words import summarise
 
 
@@ -53,7 +54,7 @@ def main():
     except DataError as error:
         raise SystemExit(str(error)) from error
     left_out = sorted({row["dataset"] for row in found} - set(names))
-    columns = yaml.safe_load(arguments.schema.read_text())["properties"]
+    columns = yaml.safe_load(arguments.schema.read_text(encoding="utf-8"))["properties"]
     rows, backends, called = [], {}, {}
     for each in found:
         if each["dataset"] not in names:
@@ -123,7 +124,7 @@ def main():
         rows.append({name: known_values.get(name) for name in columns})
     if not rows:
         raise SystemExit(f"{arguments.foreign}: results of {', '.join(left_out)}; none is a dataset of ours, add an entry")
-    timings = pd.DataFrame(rows, dtype=object)
+    timings = with_names_apart(pd.DataFrame(rows, dtype=object))
     if (twice := timings[timings.duplicated(["dataset", "backend", "device", "n_neighbors"])]).size:
         first = twice.iloc[0]
         place = f"{first['label']}, {first['dataset']}, K = {first['n_neighbors']}"
@@ -142,7 +143,7 @@ def main():
         "datasets": used,
         "backends": backends,
     }
-    (arguments.out / "config.yaml").write_text(yaml.safe_dump(saved, sort_keys=False))
+    (arguments.out / "config.yaml").write_text(yaml.safe_dump(saved, sort_keys=False), encoding="utf-8")
     origin = {
         "commit": None,
         "imported": str(arguments.foreign),
@@ -151,9 +152,9 @@ def main():
         "environments": {},
         "measured": None,
     }
-    (arguments.out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
+    (arguments.out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
     notes = f"Not imported, no dataset of ours: {', '.join(left_out)}\n" if left_out else ""
-    (arguments.out / "summary.txt").write_text(f"{summarise(timings, comparisons)}{notes}\n")
+    (arguments.out / "summary.txt").write_text(f"{summarise(timings, comparisons)}{notes}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

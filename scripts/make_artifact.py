@@ -19,6 +19,7 @@ from knnbench.folder import text_of
 from knnbench.published import CODE, code_version, keep
 from knnbench.record import NOT_RUN
 from knnbench.results import machine_words
+from knnbench.tables import read_csv
 
 ROOT = Path(__file__).parents[1]
 RERUN = ("suite", "timing", "figures", "datasets", "backends", "suites")  # of the saved configuration
@@ -35,9 +36,9 @@ def copy_code(out):
             shutil.copy(source, out / "code" / name)
     commit, changes = code_version(ROOT)
     if commit:
-        (out / "code/COMMIT").write_text(f"{commit}\n")
+        (out / "code/COMMIT").write_text(f"{commit}\n", encoding="utf-8")
     if changes:
-        (out / "changes.diff").write_text(changes)
+        (out / "changes.diff").write_text(changes, encoding="utf-8")
     for name in ("LICENSE", "CITATION.cff"):
         shutil.copy(ROOT / name, out)
     return commit, changes
@@ -53,7 +54,7 @@ def copy_records(config, folder, out, logs):
             target = out / "records" / cell.record(number)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
-            if json.loads(source.read_text())["status"] in NOT_RUN:
+            if json.loads(source.read_text(encoding="utf-8"))["status"] in NOT_RUN:
                 place = f"{cell.dataset}/{cell.backend}-{cell.device}"
                 for log in (logs / f"measure_cell/{place}/k{cell.k}.round{number}.log", logs / f"build_index/{place}.log"):
                     kept = out / f"published/{config['suite']}/logs" / log.relative_to(logs)
@@ -144,25 +145,25 @@ def main():
     arguments = parser.parse_args()
 
     saved = next(path for path in arguments.results if path.name == "config.yaml")
-    config = yaml.safe_load(saved.read_text())
+    config = yaml.safe_load(saved.read_text(encoding="utf-8"))
     suite = config["suite"]
-    provenance = json.loads((saved.parent / "provenance.json").read_text())
-    timings = pd.read_csv(saved.parent / "timings.csv")
+    provenance = json.loads((saved.parent / "provenance.json").read_text(encoding="utf-8"))
+    timings = read_csv(saved.parent / "timings.csv")
     with tempfile.TemporaryDirectory() as place:
         out = Path(place)
         results = out / "published" / suite
         keep(arguments.results, results)
         commit, changes = copy_code(out)
         copy_records(config, arguments.cells, out, arguments.logs)
-        receipts = [json.loads(path.read_text()) for path in arguments.receipts]
+        receipts = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.receipts]
         experiment = copy.deepcopy({key: config[key] for key in RERUN})
         files = copy_data(experiment["datasets"], receipts, timings, out, arguments.data)
         experiment |= {"claims": arguments.claims, "baseline": f"published/{suite}"}
-        (out / "experiment.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))
+        (out / "experiment.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False), encoding="utf-8")
         ran = timings.dropna(subset=["cpu"]).drop_duplicates(["cpu", "cpus", "gpu"]).to_dict("records")
         measured = provenance["measured"]
         template = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True).from_string(
-            (ROOT / "scripts/artifact.md").read_text()
+            (ROOT / "scripts/artifact.md").read_text(encoding="utf-8")
         )
         readme = template.render(
             suite=suite,
@@ -176,12 +177,12 @@ def main():
             files=files,
             datasets=dataset_rows(config, provenance, timings),
         )
-        (out / "README.md").write_text(readme)
-        author = yaml.safe_load((ROOT / "CITATION.cff").read_text())["authors"][0]["name"]
+        (out / "README.md").write_text(readme, encoding="utf-8")
+        author = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["authors"][0]["name"]
         words = readme.splitlines()[2]
         crate.write(out, suite, f"K-nearest-neighbour search: suite {suite} of knnbench", words, author, measured, commit)
         sums = [f"{sha256_of(path)}  {path.relative_to(out)}\n" for path in sorted(out.rglob("*")) if path.is_file()]
-        (out / "SHA256SUMS").write_text("".join(sums))
+        (out / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
         part = arguments.out.with_name(f".{arguments.out.name}")
         pack(out, part)
         part.replace(arguments.out)

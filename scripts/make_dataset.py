@@ -45,7 +45,7 @@ def make(settings, files, out):
         "license": settings.get("license"),
         "settings": json.dumps(settings, sort_keys=True),
     }
-    receipt = json.loads(Path(files[0]).read_text()) if settings["source"] == "url" else {}
+    receipt = json.loads(Path(files[0]).read_text(encoding="utf-8")) if settings["source"] == "url" else {}
 
     def give_up(reason):
         """One's own file is to be repaired; without a download the other datasets go on."""
@@ -96,7 +96,9 @@ def propose_on_gpu(data):
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "ids.npy")
         command = [python, Path(__file__).with_name("propose_neighbors.py"), "--data", data]
-        done = subprocess.run([*command, "--k", str(K_MAX + SPARE), "--out", out], stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [*command, "--k", str(K_MAX + SPARE), "--out", out], stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
+        )
         if done.returncode == 0:
             return np.load(out)
         print(f"the GPU did not find the neighbours, the CPU does: {done.stderr[-2000:]}", flush=True)

@@ -21,14 +21,14 @@ OTHER_BUILDS = ("UV_TORCH_BACKEND", "UV_FIND_LINKS")
 
 
 def uv(*arguments, **options):
-    return subprocess.run([sys.executable, "-m", "uv", *arguments], check=True, text=True, **options)
+    return subprocess.run([sys.executable, "-m", "uv", *arguments], check=True, encoding="utf-8", **options)
 
 
 @contextlib.contextmanager
 def alone(prefix):
     """Wait until nobody else makes this environment: another run may share the folder. The kernel releases the lock."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
-    with open(prefix.with_name(f".{prefix.name}.lock"), "w") as lock:
+    with open(prefix.with_name(f".{prefix.name}.lock"), "w", encoding="utf-8") as lock:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

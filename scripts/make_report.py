@@ -16,6 +16,7 @@ from knnbench.findings import break_even_words, findings, number, seconds
 from knnbench.folder import read, read_table
 from knnbench.recommend import LISTED, NEAR
 from knnbench.record import NOT_RUN
+from knnbench.tables import read_csv
 from knnbench.words import plain, typical_k
 
 PAGE = Path(__file__).parent / "page"
@@ -113,7 +114,7 @@ def log_of(row, logs):
     place = f"{row['dataset']}/{row['backend']}-{row['device']}"
     built = "(building the index)" in str(row["reason"])
     path = logs / (f"build_index/{place}.log" if built else f"measure_cell/{place}/k{row['n_neighbors']}.round0.log")
-    return "\n".join(path.read_text(errors="replace").splitlines()[-LOG_LINES:]) if path.is_file() else ""
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]) if path.is_file() else ""
 
 
 def failures(rows, logs):
@@ -147,8 +148,7 @@ def grouped(cells):
 
 def claim_rows(path):
     """The claims for the page, those with a verdict first: one per claim and machine, with its ratios in words."""
-    numbers = ("ratio", "ratio_low", "ratio_high", "rounds")
-    table = pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in numbers})
+    table = read_csv(path).fillna(dict.fromkeys(("machine", "missing", "left_out"), ""))
     found = []
     for (_, says, machine), rows in table.groupby(["claim", "says", "machine"], sort=False):
         ratios = []
@@ -283,12 +283,12 @@ def main():
     cells = table[table["residency"] == "host"]["status"].value_counts()
     origin = arguments.folder / "provenance.json"
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        (PAGE / "page.html").read_text()
+        (PAGE / "page.html").read_text(encoding="utf-8")
     )
     text = template.render(
         suite=config["suite"],
-        css=Markup((PAGE / "page.css").read_text()),
-        script=Markup((PAGE / "page.js").read_text()),
+        css=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
+        script=Markup((PAGE / "page.js").read_text(encoding="utf-8")),
         library=Markup(vl_convert.javascript_bundle().replace("</script", "<\\/script")),
         data=Markup(json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")),
         machines=machine_entries(timings),
@@ -312,9 +312,9 @@ def main():
         metrics=list(dict.fromkeys(timings["metric"])),
         claims=claim_rows(arguments.claims),
         schema_version=timings["schema_version"].max(),
-        provenance=json.loads(origin.read_text()) if origin.exists() else None,
+        provenance=json.loads(origin.read_text(encoding="utf-8")) if origin.exists() else None,
     )
-    arguments.out.write_text(text)
+    arguments.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def main():
                 )
                 for number, (_, here) in enumerate(rows.groupby("machine", sort=False), start=1)
             ]
-            (arguments.out / f"{dataset}.{form.suffix}").write_text("\n".join(tables))
+            (arguments.out / f"{dataset}.{form.suffix}").write_text("\n".join(tables), encoding="utf-8")
         tables = [
             write_table(
                 form,
@@ -192,7 +192,7 @@ def main():
             )
             for number, (_, here) in enumerate(host[host["n_neighbors"] == k].groupby("machine", sort=False), start=1)
         ]
-        (arguments.out / f"suite.{form.suffix}").write_text("\n".join(tables))
+        (arguments.out / f"suite.{form.suffix}").write_text("\n".join(tables), encoding="utf-8")
 
 
 if __name__ == "__main__":

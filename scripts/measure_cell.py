@@ -112,7 +112,7 @@ def main(words):
     facts = machine.describe("cpu" if no_gpu else arguments.device)
     built = {}
     if arguments.index and arguments.n_neighbors:
-        built = json.loads((arguments.index / "fit.json").read_text())
+        built = json.loads((arguments.index / "fit.json").read_text(encoding="utf-8"))
     known = {
         "schema_version": record.SCHEMA_VERSION,
         "started": started,

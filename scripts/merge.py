@@ -9,6 +9,7 @@ import yaml
 
 from knnbench.record import SCHEMA_VERSION
 from knnbench.results import COMPARISON, compare, machine_words
+from knnbench.tables import WORDS, read_csv, with_names_apart
 from knnbench.words import summarise
 
 CELL = ["dataset", "backend", "device", "n_neighbors", "residency", "machine"]
@@ -19,7 +20,7 @@ def read(source, name):
     path = next((path for path in (source / f"{name}.csv", source / f"{name}.csv.gz") if path.exists()), None)
     if path is None:
         raise SystemExit(f"{source}: there is no {name}.csv; a source is results/SUITE of a run, or a folder of published/")
-    table = pd.read_csv(path, dtype=object)
+    table = read_csv(path, dtype=object)
     if name == "timings":  # those of cells without a job had another order
         table["parameters"] = [json.dumps(json.loads(each), sort_keys=True) for each in table["parameters"]]
     return table.where(table.notna(), None).assign(origin=str(source))
@@ -88,6 +89,9 @@ def main():
     timings = tables["timings"]
     timings["machine"] = [machine_words(row) for row in timings.to_dict("records")]
     check(timings)
+    for name, words in WORDS.items():  # as the first source that has it calls it
+        timings[words] = timings.groupby(name, sort=False)[words].transform("first")
+    timings = with_names_apart(timings)
     place = [*CELL[:-1], "origin"]
     machines = timings.drop_duplicates(place).set_index(place)["machine"]
     for name in ("samples", "batches"):
@@ -105,7 +109,7 @@ def main():
     chosen.assign(suite="merged").to_csv(out / "timings.csv", index=False)
     comparisons = pd.DataFrame(compare(list(entries(chosen, tables["samples"]))), columns=COMPARISON)
     comparisons.to_csv(out / "comparisons.csv", index=False)
-    configs = [yaml.safe_load((source / "config.yaml").read_text()) for source in sources]
+    configs = [yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8")) for source in sources]
     # What a cell that was ended took at least, wherever it was.
     limits = {name: min(saved["timing"][name] for saved in configs) for name in ("max_fit_s", "max_query_s", "min_recall")}
     config = {"suite": "merged", "figures": arguments.figures, "timing": limits, "backends": {}, "datasets": {}}
@@ -114,10 +118,10 @@ def main():
         for name, entry in saved["backends"].items():
             places = config["backends"].setdefault(name, entry)["environments"]
             places |= entry["environments"]
-    (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     origins = "".join(f"{len(rows)} rows from {origin}\n" for origin, rows in chosen.groupby("origin", sort=False))
-    words = summarise(*(pd.read_csv(out / name) for name in ("timings.csv", "comparisons.csv")))
-    (out / "summary.txt").write_text(f"{words}\n{origins}")
+    words = summarise(*(read_csv(out / name) for name in ("timings.csv", "comparisons.csv")))
+    (out / "summary.txt").write_text(f"{words}\n{origins}", encoding="utf-8")
 
 
 if __name__ == "__main__":

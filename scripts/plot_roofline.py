@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import pandas as pd
 import yaml
 
 from knnbench.figures import literal, save, settle, styles
+from knnbench.tables import read_csv
 from knnbench.words import name_of
 
 ROW_INCHES = 0.2
@@ -69,9 +69,9 @@ def main():
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="the suffix is the format")
     arguments = parser.parse_args()
 
-    config = yaml.safe_load(arguments.config.read_text())
-    timings = pd.read_csv(arguments.timings)
-    ceilings = json.loads(arguments.provenance.read_text())["ceilings"]
+    config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
+    timings = read_csv(arguments.timings)
+    ceilings = json.loads(arguments.provenance.read_text(encoding="utf-8"))["ceilings"]
     figure = draw(timings[timings["residency"] == "host"], ceilings, styles(config["backends"]))
     for path in arguments.out:
         save(figure, path, config["figures"]["dpi"])

@@ -10,6 +10,7 @@ import yaml
 from matplotlib.transforms import blended_transform_factory
 
 from knnbench.figures import by_machine, literal, save, settle, stopped, styles
+from knnbench.tables import read_csv
 from knnbench.words import name_of, plain
 
 CELL = ["dataset", "backend", "device", "n_neighbors"]
@@ -150,8 +151,8 @@ def main():
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="the suffix is the format")
     arguments = parser.parse_args()
 
-    config = yaml.safe_load(arguments.config.read_text())
-    timings = pd.read_csv(arguments.timings)
+    config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
+    timings = read_csv(arguments.timings)
     # NumPy in, NumPy out: what every backend has.
     timings = timings[(timings["dataset"] == arguments.dataset) & (timings["residency"] == "host")]
     figure = draw(timings, styles(config["backends"]))

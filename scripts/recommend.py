@@ -9,6 +9,7 @@ from knnbench.findings import compiles, seconds
 from knnbench.folder import read
 from knnbench.recommend import LISTED, recommend
 from knnbench.results import machine_words
+from knnbench.words import tell_apart
 
 SAME_SIZE = "measured at just this size"
 
@@ -36,10 +37,12 @@ def main():
             continue
         for words, rows in timings.where(timings.notna(), None).groupby("machine", sort=False):
             by_machine.setdefault(words, []).extend(rows.to_dict("records"))
+    # Folders may have one label for several.
+    apart = tell_apart((row["curve"], row["name"]) for rows in by_machine.values() for row in rows)
     here = machine_words(machine.describe("gpu" if gpu.count() else "cpu"))
     for words, rows in sorted(by_machine.items(), key=lambda item: item[0] != here):
         print(f"{words}{': this machine' if words == here else ''}")
-        ranked, out = recommend(ask, rows)
+        ranked, out = recommend(ask, [row | {"name": apart[row["curve"], row["name"]]} for row in rows])
         for place, each in enumerate(ranked[:LISTED], start=1):
             alike = "; may be as fast as the first" if place > 1 and each["low"] <= ranked[0]["high"] else ""
             rough = "roughly " if steps_in_words(each["steps"]) != SAME_SIZE else ""

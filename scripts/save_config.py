@@ -12,7 +12,7 @@ def main():
     parser.add_argument("--config", type=json.loads, required=True, help="JSON")
     parser.add_argument("--out", type=Path, required=True, help="YAML")
     arguments = parser.parse_args()
-    arguments.out.write_text(yaml.safe_dump(arguments.config, sort_keys=False))
+    arguments.out.write_text(yaml.safe_dump(arguments.config, sort_keys=False), encoding="utf-8")
 
 
 if __name__ == "__main__":

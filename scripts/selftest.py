@@ -64,7 +64,7 @@ class Bench:
         command += ["--timing", json.dumps(TIMING), "--spec", here.parent / "envs/pipeline.yaml", "--unpinned"]
         command += ["--out", self.folder / "record.json"]
         subprocess.run(command, check=True, capture_output=True)
-        record = json.loads((self.folder / "record.json").read_text())
+        record = json.loads((self.folder / "record.json").read_text(encoding="utf-8"))
         if record["status"] != "ok":
             raise SystemExit(f"a cell of backend {module} ended as {record['status']}: {record['reason']}")
         return record

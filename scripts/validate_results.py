@@ -18,7 +18,7 @@ def main():
     parser.add_argument("results", type=Path, nargs="+", help="folders, or artifact.zip files")
     arguments = parser.parse_args()
 
-    schema, wrong = yaml.safe_load(SCHEMA.read_text()), False
+    schema, wrong = yaml.safe_load(SCHEMA.read_text(encoding="utf-8")), False
     for path in arguments.results:
         with opened(path) as folder:
             problems = validate(folder, schema) + (check_sums(folder.parents[1]) if path.suffix == ".zip" else [])

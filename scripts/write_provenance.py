@@ -6,9 +6,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-import pandas as pd
-
 from knnbench.published import code_version
+from knnbench.tables import read_csv
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,7 +20,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
 
-    timings = pd.read_csv(arguments.timings)
+    timings = read_csv(arguments.timings)
     started = timings["started"].dropna()
     commit, changes = code_version(ROOT)
     provenance = {
@@ -32,10 +31,10 @@ def main():
         "python": platform.python_version(),
         "snakemake": version("snakemake"),
         "datasets": timings.dropna(subset=["dataset_sha256"]).groupby("dataset")["dataset_sha256"].first().to_dict(),
-        "ceilings": {path.stem: json.loads(path.read_text()) for path in arguments.ceilings},
-        "environments": {path.parent.name: path.read_text().split() for path in arguments.environments},
+        "ceilings": {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in arguments.ceilings},
+        "environments": {path.parent.name: path.read_text(encoding="utf-8").split() for path in arguments.environments},
     }
-    arguments.out.write_text(json.dumps(provenance, indent=1) + "\n")
+    arguments.out.write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -292,7 +292,7 @@ def test_wrong_environment(bench, tmp_path):
 
 
 def children(pid):
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
 
 
 @pytest.mark.parametrize("victim", ["worker", "supervisor", "supervisor, politely"])

@@ -1,10 +1,12 @@
 """The clock, without a clock: nothing here depends on how fast the machine is."""
 
 import math
+from fractions import Fraction
 
 import pytest
+from scipy import stats
 
-from knnbench.clock import Timing, each_ns, elapsed_ns, median_interval, repeat
+from knnbench.clock import Timing, each_ns, elapsed_ns, median_interval, rank, repeat
 
 TIMING = Timing(
     min_sample_s=0.001,
@@ -103,3 +105,16 @@ def test_repeats_at_least(monkeypatch):
 
 def test_repeats_at_most(monkeypatch):
     assert repeats(monkeypatch, lambda i: 0.1 + i) == 50
+
+
+def test_ranks_of_many_samples():
+    """Exact against whole numbers where 2**n is no float any more, and against another library up to a million."""
+    for n in (1023, 1024, 1030, 1031, 1100, 2000):
+        allowed = Fraction(2**n, 40)  # of the ways in which samples fall on one side
+        assert sum(math.comb(n, i) for i in range(rank(n) + 1)) <= allowed < sum(math.comb(n, i) for i in range(rank(n) + 2))
+    for n in (5_000, 10**5, 10**6):
+        assert stats.binom.cdf(rank(n), n, 0.5) <= 0.025 < stats.binom.cdf(rank(n) + 1, n, 0.5)
+
+
+def test_thousands_of_repeats(monkeypatch):
+    assert repeats(monkeypatch, lambda i: 0.1 + i % 2, max_repeats=3000) == 3000

@@ -1,14 +1,16 @@
 """The configuration: what is wrong is said in one sentence, and what is right lists exactly its cells."""
 
 import copy
+import datetime
+import math
 
 import h5py
 import numpy as np
 import pytest
 import yaml
-from conftest import CONFIG, ROOT
+from conftest import CONFIG, ROOT, snakemake
 
-from knnbench.config import ConfigError, cells, downloads, resolve, used
+from knnbench.config import ConfigError, cells, command_line, downloads, entries, resolve, used
 
 SCHEMA = yaml.safe_load((ROOT / "rules/schemas/config.schema.yaml").read_text())
 
@@ -26,6 +28,7 @@ def resolved(**changes):
 
 
 GOOD_DATASET = {"metric": "euclidean", "source": "normal", "n": 10, "d": 2}
+BRUTE = {"module": "sklearn", "exact": True, "environments": {"cpu": "sklearn"}}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,32 @@ GOOD_DATASET = {"metric": "euclidean", "source": "normal", "n": 10, "d": 2}
         ({"backends__keops__environments": {"cpu": "skleran"}}, "there is no envs/skleran.yaml; did you mean 'sklearn'?"),
         ({"backends__keops__environments": {}}, "should be non-empty"),
         ({"backends__keops__environments": {"tpu": "x"}}, "unknown key 'tpu'; .*allowed are cpu, gpu"),
+        # What YAML makes of yes, null, 1.5 and 2024-01-02 where a name or words are wanted.
+        ({"suite": True}, "suite: True is no text, as YAML reads it; put what you wrote in quotes"),
+        ({"suite": math.nan}, "suite: nan is no text"),
+        ({"datasets": {True: GOOD_DATASET}}, "datasets, a name: True is no text"),
+        ({"datasets": {None: GOOD_DATASET}}, "datasets, a name: None is no text"),
+        ({"datasets": {1.5: GOOD_DATASET}}, "datasets, a name: 1.5 is no text"),
+        ({"datasets": {1000: GOOD_DATASET, "1000": GOOD_DATASET}}, "datasets: 1000 is there twice, as a number and as text"),
+        ({"backends": {datetime.date(2024, 1, 2): BRUTE}}, "backends, a name: datetime.date.2024, 1, 2. is no text"),
+        ({"suites__quick__datasets": ["rd-a", False]}, r"suites.quick.datasets\[1\]: False is no text"),
+        ({"datasets__rd_a__title": None}, "datasets.rd-a.title: None is no text"),
+        (
+            {"backends__torch__parameters": {"batch": datetime.date(2024, 1, 2)}},
+            "backends.torch.parameters.batch: .* is no text",
+        ),
+        ({"timing": {1: 2, "rounds": 1}}, "timing: unknown key '1'; .*allowed are batch_budget_s"),
+        # Numbers that are none, or not whole.
+        ({"datasets__rd_a__n": 500.5}, "datasets.rd-a.n: 500.5 is not of type 'integer'"),
+        ({"datasets__rd_a__n": "500.5"}, "datasets.rd-a.n: 500.5 is not of type 'integer'"),
+        ({"suites__quick__n_neighbors": [1, 2.5]}, r"suites.quick.n_neighbors\[1\]: 2.5 is not of type 'integer'"),
+        ({"suites__quick__n_neighbors": [1, 1.0]}, "n_neighbors: .* has non-unique elements"),
+        ({"timing__rounds": math.inf}, "timing.rounds: inf is not of type 'integer'; write a finite one"),
+        ({"timing__batch_sizes": ["nan"]}, r"timing.batch_sizes\[0\]: nan is not of type 'integer'"),
+        ({"timing__budget_s": math.nan}, "timing.budget_s: nan is not of type 'number'; write a finite one"),
+        ({"timing__max_fit_s": "1e999"}, "timing.max_fit_s: inf is not of type 'number'; write a finite one"),
+        ({"timing__threads": True}, "timing.threads: True is not of type 'integer'"),
+        ({"claims": {"new": {"ratio": [math.nan, 1]}}}, r"claims.new.ratio\[0\]: nan is not of type 'number'"),
     ],
 )
 def test_wrong_configurations(changes, words):
@@ -168,3 +197,150 @@ def test_defaults_are_filled_in():
     resolve(config, SCHEMA)
     assert config["timing"] == CONFIG["timing"] and config["figures"] == CONFIG["figures"]
     assert config["datasets"]["rd-b"]["queries"] == 10_000
+
+
+def test_numbers_are_names():
+    """A whole number stands for its digits wherever a name or words are wanted."""
+    claim = {
+        "says": 7,
+        "datasets": [1000],
+        "slower": {"backends": ["2-cpu"]},
+        "faster": {"backends": ["2-*"]},
+        "ratio": [1, math.inf],
+    }
+    config = resolved(
+        suite=2024,
+        datasets={1000: GOOD_DATASET | {"title": 5}, "007": GOOD_DATASET},
+        backends={2: BRUTE | {"label": 3, "parameters": {1: {2: 0.5}}}},
+        suites={2024: {"datasets": [1000, "007"], "backends": [2], "n_neighbors": [1]}},
+        claims={1: claim},
+        cluster={"account": 123, "partition": {"cpu": 9}},
+        sources=[2024],
+    )
+    assert [(cell.dataset, cell.backend) for cell in cells(config)] == [("1000", "2"), ("007", "2")]
+    assert [config["datasets"][name]["title"] for name in ("1000", "007")] == ["5", "007"]
+    assert (config["suite"], config["backends"]["2"]["label"], config["sources"]) == ("2024", "3", ["2024"])
+    assert config["backends"]["2"]["parameters"] == {"1": {"2": 0.5}}
+    assert (config["cluster"]["account"], config["cluster"]["partition"]["cpu"]) == ("123", "9")
+    assert config["claims"]["1"] == claim | {"says": "7", "datasets": ["1000"]}
+    assert yaml.safe_load(yaml.safe_dump(used(config))) == used(config)
+
+
+def test_whole_numbers_with_a_point():
+    """As other programs write them: the same configuration as without, down to the bytes of its JSON."""
+    points = {"n": 500.0, "d": "4.0", "queries": 5e1, "seed": "1e0"}
+    changes = {"timing__rounds": 2.0, "timing__threads": 1.0, "timing__batch_sizes": [10.0, "100.0"], "cuda": 12.0}
+    config = resolved(datasets__rd_a=GOOD_DATASET | points, suites__quick__n_neighbors=[1.0, "5.0"], **changes)
+    without = {"timing__rounds": 2, "timing__threads": 1, "timing__batch_sizes": [10, 100], "cuda": 12}
+    numbers = {"n": 500, "d": 4, "queries": 50, "seed": 1}
+    plain = resolved(datasets__rd_a=GOOD_DATASET | numbers, suites__quick__n_neighbors=[1, 5], **without)
+    assert repr(config) == repr(plain)
+
+
+def test_an_entry_is_the_last_one_whole():
+    shipped = {"datasets": {"a": {"n": 1, "d": 2}, "b": {"n": 3}, "mirror": ""}, "suite": "s", "timing": {"rounds": 2}}
+    first = {"datasets": {"a": {"d": 4}, 1000: {"n": 5}}, "claims": {"c": {"says": "x"}}}
+    second = {"datasets": {"a": {"seed": 6}, "1000": {"d": 7}, "mirror": "/data"}, "timing": {"seed": 1}}
+    before = copy.deepcopy((shipped, first, second))
+    found, replaced = entries([shipped, first, second])
+    assert found == {
+        "datasets": {"a": {"seed": 6}, "b": {"n": 3}, "mirror": "/data", "1000": {"d": 7}},
+        "claims": {"c": {"says": "x"}},
+    }
+    assert list(found["datasets"]) == ["a", "b", "mirror", "1000"]  # colours follow the order
+    assert replaced == {("datasets", "a"), ("datasets", "1000"), ("datasets", "mirror")}
+    assert (shipped, first, second) == before
+    assert entries([shipped, {"datasets": None}])[0] == {"datasets": None}  # the schema says what is wrong with it
+    shared = yaml.safe_load("datasets: {a: &it {n: 1}, b: *it}")
+    found, _ = entries([shared])
+    assert found["datasets"]["a"] is not found["datasets"]["b"]
+
+
+def test_what_an_entry_lacks_is_not_taken_from_another():
+    changes = {
+        ("datasets", "sift"): ({"n": 5}, "datasets.sift: 'metric' is a required property"),
+        ("datasets", "rd-a"): ({"metric": "euclidean", "source": "normal", "n": 5}, "datasets.rd-a: source 'normal' needs d"),
+        ("backends", "keops"): ({"label": "x"}, "backends.keops: '.*' is a required property"),
+        ("suites", "quick"): ({"n_neighbors": [1]}, "suites.quick: 'datasets' is a required property"),
+    }
+    for (section, name), (entry, words) in changes.items():
+        whole, replaced = entries([CONFIG, {section: {name: entry}}])
+        with pytest.raises(
+            ConfigError, match=f"{words}.*; an entry takes the place of the whole one of that name.* another name"
+        ):
+            resolve(copy.deepcopy(CONFIG) | whole, SCHEMA, replaced)
+        whole, replaced = entries([CONFIG, {section: {"new": entry}}])
+        with pytest.raises(ConfigError) as error:
+            resolve(copy.deepcopy(CONFIG) | whole, SCHEMA, replaced)
+        assert "takes the place" not in str(error.value)
+
+
+def test_claims_of_a_device_that_a_replaced_entry_lacks():
+    claims = yaml.safe_load((ROOT / "claims.yaml").read_text(encoding="utf-8"))
+    whole, replaced = entries([CONFIG, claims, {"backends": {"keops": BRUTE}}])
+    resolve(copy.deepcopy(CONFIG) | whole, SCHEMA, replaced)
+    with pytest.raises(ConfigError, match="names no backend and device"):
+        resolve(copy.deepcopy(CONFIG) | whole, SCHEMA)
+
+
+def test_what_shares_a_label_or_a_title_is_told_apart():
+    """Of the chosen suite; the points of a dataset do not depend on its title, and its settings keep it."""
+    datasets = {name: GOOD_DATASET | {"title": "Points"} for name in ("one", "two", "elsewhere")}
+    backends = {
+        "a": BRUTE | {"label": "Mine"},
+        "b": BRUTE | {"label": "Mine (a)"},
+        "c": BRUTE | {"label": "Mine"},
+        "Mine": BRUTE | {"label": " "},
+        "e": BRUTE | {"label": "Theirs"},
+        "elsewhere": BRUTE | {"label": "Theirs"},
+    }
+    suite = {"datasets": ["one", "two"], "backends": ["a", "b", "c", "Mine", "e"], "n_neighbors": [1]}
+    config = resolved(suite="s", datasets=datasets, backends=backends, suites={"s": suite})
+    saved = used(config)
+    assert [entry["title"] for entry in saved["datasets"].values()] == ["Points (one)", "Points (two)"]
+    assert [entry["label"] for entry in saved["backends"].values()] == [
+        "Mine (a) (a)",
+        "Mine (a)",
+        "Mine (c)",
+        "Mine (Mine)",
+        "Theirs",
+    ]
+    assert config["datasets"]["one"]["title"] == "Points" and config["backends"]["a"]["label"] == "Mine"
+
+
+def test_what_config_yaml_names_is_unique():
+    for name in CONFIG["suites"]:
+        config = resolved(suite=name)
+        saved = used(config)
+        assert (
+            saved["datasets"].items() <= config["datasets"].items() and saved["backends"].items() <= config["backends"].items()
+        )
+
+
+def test_words_of_the_command_line():
+    words = ["suite=1e3", "baseline=", "datasets={1: {n: 5.0}}", "datasets='{2: {}}'", "timing={rounds: 3}", "gpu=true"]
+    assert command_line(words, SCHEMA) == [
+        {"suite": "1e3"},
+        {"baseline": ""},
+        {"datasets": {1: {"n": 5.0}}},
+        {"datasets": {2: {}}},
+    ]
+
+
+def test_layers_of_a_run(tmp_path):
+    """Two files and the command line over config.yaml: entries are as written, settings are changed one by one."""
+    one = {"backends": {"faiss-hnsw-m4": BRUTE | {"label": "One"}}, "timing": {"rounds": 2.0}}
+    one |= {"datasets": {1000: GOOD_DATASET | {"seed": 1}}, "suites": {2024: {"datasets": [1000], "n_neighbors": [3]}}}
+    two = {"datasets": {1000: GOOD_DATASET}, "timing": {"seed": 5}, "deployment": "none", "suite": 2024}
+    for name, layer in (("one", one), ("two", two)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(layer), encoding="utf-8")
+    entry = "{module: faiss, exact: false, environments: {cpu: faiss-cpu}, parameters: {index: A, fit: {m: 2}}}"
+    more = ["suites={2024: {datasets: [1000], backends: [faiss-hnsw-m4], n_neighbors: [1.0, 2]}}", "timing={threads: 1}"]
+    options = ("--directory", tmp_path, "--configfile", tmp_path / "one.yaml", tmp_path / "two.yaml", "--config")
+    snakemake("results/2024/config.yaml", *options, f"backends={{faiss-hnsw-m4: {entry}}}", *more)
+    saved = yaml.safe_load((tmp_path / "results/2024/config.yaml").read_text(encoding="utf-8"))
+    assert saved["backends"]["faiss-hnsw-m4"]["parameters"] == {"index": "A", "fit": {"m": 2}}
+    assert not saved["backends"]["faiss-hnsw-m4"]["saves"] and saved["backends"]["faiss-hnsw-m4"]["label"] == "faiss-hnsw-m4"
+    assert saved["datasets"] == {"1000": GOOD_DATASET | {"queries": 10_000, "seed": 0, "title": "1000"}}
+    assert saved["suites"]["2024"] == {"datasets": ["1000"], "backends": ["faiss-hnsw-m4"], "n_neighbors": [1, 2]}
+    assert saved["timing"] == CONFIG["timing"] | {"rounds": 2, "seed": 5, "threads": 1}

@@ -148,7 +148,7 @@ def test_resources_that_others_keep(tiny, environments, tmp_path):
     (tiny / "resources/environments").unlink()
     shared.mkdir()
     os.symlink(environments, shared / "environments")
-    with open(tiny / "tiny.yaml", "a") as file:
+    with open(tiny / "tiny.yaml", "a", encoding="utf-8") as file:
         file.write(f"resources_dir: {shared}\n")
     run(tiny, "--until", "make_dataset", "make_environment")
     another = shutil.copytree(tiny, tmp_path / "another", ignore=shutil.ignore_patterns(".snakemake", "resources", "results"))

@@ -359,7 +359,7 @@ def test_locks_of_the_living_and_of_the_dead(place):
     locks.mkdir(parents=True)
     for name in ("0.input.lock", "0.output.lock"):
         (locks / name).write_text(str(place / "results/t/timings.csv"))
-    with open(place / ".snakemake/knnbench-running", "w") as running:
+    with open(place / ".snakemake/knnbench-running", "w", encoding="utf-8") as running:
         fcntl.flock(running, fcntl.LOCK_EX)
         said, table = measure(place, check=False)
         assert "cannot be locked" in said.replace("\n", " ") and table is None and len(list(locks.iterdir())) == 2

@@ -75,14 +75,14 @@ def test_progress(tmp_path, monkeypatch):
     expected = [Expected(Cell("data", "b", "cpu", k), 10, 10, 0, False) for k in (1, 10, 50)]
     paths = [f"results/cells/{each.cell.record(0)}" for each in expected]
     Path("results/cells/data/b-cpu").mkdir(parents=True)
-    Path(paths[2]).write_text("an old record that will be replaced")
+    Path(paths[2]).write_text("an old record that will be replaced", encoding="utf-8")
     os.utime(paths[2], (1, 1))
     progress = Progress(expected, paths)
     assert progress.line() is None
-    Path(paths[0]).write_text('{"status": "ok"}')
+    Path(paths[0]).write_text('{"status": "ok"}', encoding="utf-8")
     assert progress.line() == "Cells: 1 of 3; 1 ok; about 20 s left" and progress.line() is None
     clock[0] += 30
-    Path(paths[1]).write_text('{"status": "failed"}')
+    Path(paths[1]).write_text('{"status": "failed"}', encoding="utf-8")
     assert progress.line() == "Cells: 2 of 3; 1 ok, 1 failed; about 30 s left"
 
 

@@ -57,7 +57,7 @@ def queue(tmp_path_factory):
 
 def run_on_queue(project):
     command = [sys.executable, "-m", "snakemake", *OPTIONS]
-    with open(project / "run.log", "w") as log:
+    with open(project / "run.log", "w", encoding="utf-8") as log:
         return subprocess.Popen(command, cwd=project, stdout=log, stderr=log)
 
 

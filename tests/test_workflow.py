@@ -166,7 +166,7 @@ def test_main_job(project):
     moved = project.rename(project.with_name("moved"))
     assert "Nothing to be done" in snakemake("--resources", "gpu=1", "--config", "suite=test", cwd=moved).stdout
 
-    with open(moved / "scripts/knnbench/backends/sklearn.py", "a") as file:
+    with open(moved / "scripts/knnbench/backends/sklearn.py", "a", encoding="utf-8") as file:
         file.write("# an edit\n")
     again = set(JOB.findall(snakemake("-n", "--config", "suite=test", cwd=moved).stdout))
     sklearn = {cell for cell in expected_jobs("test") if cell[1].startswith("sklearn")}

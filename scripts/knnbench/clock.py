@@ -1,9 +1,10 @@
 """The clock: how a stretch of work is timed and when it has been repeated often enough. Standard library only."""
 
+import bisect
 import contextlib
+import functools
 import gc
 import math
-import statistics
 import time
 from dataclasses import dataclass
 
@@ -41,23 +42,41 @@ def elapsed_ns(work, synchronize, loops=1):
     return round((time.perf_counter_ns() - start) / loops), result
 
 
-def median_interval(samples, confidence=0.95):
-    """Distribution-free confidence interval of the median, from order statistics.
+@functools.cache
+def rank(n, confidence=0.95):
+    """How many of n samples are outside the interval of the median, on each side.
 
-    The number of samples below the median is binomial(n, 1/2); the interval goes from the j-th smallest to the j-th largest
-    sample with the largest j that keeps the confidence (Conover, Practical Nonparametric Statistics, 3.2). Under six samples
-    no pair reaches 95 %, and the range of the samples is returned.
+    The number of samples below the median is binomial(n, 1/2). Its probabilities are summed from ten standard deviations below
+    the middle on, each from the one before: 2**n has no place in a float beyond n = 1,023.
+
+    Returns
+    -------
+    j : int, the largest with P(at most j samples on one side) of no more than (1 - confidence) / 2; 0 if there is none
+    """
+    j = max(0, math.floor(n / 2 - 5 * math.sqrt(n)))
+    part = math.exp(math.lgamma(n + 1) - math.lgamma(j + 1) - math.lgamma(n - j + 1) - n * math.log(2))  # P(just j)
+    tail = part
+    while j + 1 < n / 2:
+        part *= (n - j) / (j + 1)
+        if 2 * (tail + part) > 1 - confidence:
+            break
+        tail += part
+        j += 1
+    return j
+
+
+def median_interval(samples):
+    """Distribution-free 95 % confidence interval of the median, from order statistics.
+
+    It goes from the j-th smallest to the j-th largest sample with the largest j that keeps the confidence (Conover, Practical
+    Nonparametric Statistics, 3.2). Under six samples no pair reaches 95 %, and the range of the samples is returned.
 
     Returns
     -------
     low, high : float, in the unit of the samples
     """
-    ordered, n = sorted(samples), len(samples)
-    tail, j = 0.5**n, 0  # tail = P(at most j samples on one side)
-    while j + 1 < n / 2 and 2 * (tail + math.comb(n, j + 1) * 0.5**n) <= 1 - confidence:
-        j += 1
-        tail += math.comb(n, j) * 0.5**n
-    return ordered[j], ordered[n - 1 - j]
+    ordered, j = sorted(samples), rank(len(samples))
+    return ordered[j], ordered[-1 - j]
 
 
 @contextlib.contextmanager
@@ -88,20 +107,21 @@ def repeat(work, synchronize, timing, store):
     -------
     result : of the last call
     """
-    samples_ns, loops = [], 1
+    ordered, spent, loops = [], 0, 1  # samples by their size: sorting a million of them again takes longer than one
     with no_garbage_collection():
         while True:
             sample, result = elapsed_ns(work, synchronize, loops)
-            if not samples_ns and loops == 1 and sample < timing.min_sample_s * 1e9:
+            if not ordered and loops == 1 and sample < timing.min_sample_s * 1e9:
                 loops = math.ceil(timing.min_sample_s * 1e9 / max(1, sample))
                 continue
-            samples_ns.append(sample)
             store(sample, loops)
-            if len(samples_ns) >= timing.min_repeats:
-                low, high = median_interval(samples_ns)
-                precise = high - low <= 2 * timing.rel_ci * statistics.median(samples_ns)
-                spent = sum(samples_ns) * loops >= timing.budget_s * 1e9
-                if precise or spent or len(samples_ns) >= timing.max_repeats:
+            bisect.insort(ordered, sample)
+            spent, done = spent + sample * loops, len(ordered)
+            if done >= timing.min_repeats:
+                j = rank(done)
+                median = (ordered[(done - 1) // 2] + ordered[done // 2]) / 2
+                precise = ordered[-1 - j] - ordered[j] <= 2 * timing.rel_ci * median
+                if precise or spent >= timing.budget_s * 1e9 or done >= timing.max_repeats:
                     return result
 
 

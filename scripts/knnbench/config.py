@@ -1,7 +1,11 @@
 """The configuration: check it, fill in defaults, and list the cells of a suite."""
 
+import contextlib
+import copy
+import datetime
 import difflib
 import fnmatch
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import yaml
 
 from knnbench.datasets import REAL, DataError, plain_array
 from knnbench.metrics import METRICS
+from knnbench.words import tell_apart
 
 # Keys of a dataset besides metric, source, title and license: those it must have and those it may have.
 DRAWN = ({"n", "d"}, {"queries", "seed", "offset"})
@@ -22,6 +27,9 @@ SOURCE_KEYS = {
     "digits": ({"queries"}, {"seed"}),
     "url": ({"url"}, {"sha256", "n", "d", "queries", "megabytes"}),
 }
+ENTRIES = {"datasets", "backends", "suites", "claims"}  # sections of named entries; in the others are settings
+DEVICES = ("cpu", "gpu")
+REPLACES = "; an entry takes the place of the whole one of that name: write all of it, or choose another name"
 CODE = Path(__file__).parent
 CHARTS = ("recall", "build", "break-even", "memory", "phases")  # of every dataset, besides its speeds
 SUITE_FIGURES = ("roofline", "scaling")
@@ -47,24 +55,142 @@ class Cell:
         return f"{self.dataset}/{self.backend}-{self.device}/k{self.k}.round{number}.json"
 
 
-def complete(schema, value, root):
-    """Add the schema's defaults to a configuration and read its numbers, in place.
+def named(mapping, place):
+    """A mapping of a configuration by names that are text: a whole number is the name in digits.
 
-    Below the top level, `--config timing='{rounds: 3}'` gives strings.
+    Raises
+    ------
+    ConfigError
+        YAML read a name as something else.
     """
-    schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
-    if not isinstance(value, dict):
-        return
-    named = schema.get("properties", {})
-    for key, part in named.items():
-        if "default" in part:
-            value.setdefault(key, type(part["default"])(part["default"]))
-        if ("enum" in part or part.get("type") in ("integer", "number", "boolean")) and isinstance(value.get(key), str):
-            value[key] = yaml.safe_load(value[key])
-        if part.get("items", {}).get("type") == "integer" and isinstance(value.get(key), list):
-            value[key] = [yaml.safe_load(each) if isinstance(each, str) else each for each in value[key]]
-    for key, entry in value.items():
-        complete(named.get(key) or schema.get("additionalProperties") or {}, entry, root)
+    names = {}
+    for name, value in mapping.items():
+        text = as_text(name, f"{place}, a name")
+        if text in names:
+            raise ConfigError(f"{place}: {text} is there twice, as a number and as text; rename one of them")
+        names[text] = value
+    return names
+
+
+def as_text(value, place):
+    """What a configuration says where text is wanted: of a whole number, its digits."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ConfigError(f"{place}: {value!r} is no text, as YAML reads it; put what you wrote in quotes")
+
+
+def as_number(value, place, whole, endless):
+    """What a configuration says where a number is wanted; the schema refuses what is none."""
+    if isinstance(value, str):
+        for read in (int, float):
+            with contextlib.suppress(ValueError):
+                value = read(value)
+                break
+    if isinstance(value, float) and (math.isnan(value) or (math.isinf(value) and not endless)):
+        kind = "integer" if whole else "number"
+        raise ConfigError(f"{place}: {value} is not of type {kind!r}; write a finite one")
+    return int(value) if whole and isinstance(value, float) and value.is_integer() else value
+
+
+def as_read(text):
+    """What YAML makes of a text: true, 12, or the text itself."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return text
+
+
+def complete(schema, value, root, place=""):
+    """What a configuration says, with the schema's defaults, and with the types that the schema wants where that is plain.
+
+    Names and words may be whole numbers. Below the top level, `--config timing='{rounds: 3}'` gives strings, and other programs
+    write 500.0.
+
+    Parameters
+    ----------
+    schema : dict, of the value
+    value : anything that YAML can say
+    root : dict, the whole schema
+    place : str, of the value, for errors
+
+    Returns
+    -------
+    value : a new one; what the schema does not want is left for it to refuse
+
+    Raises
+    ------
+    ConfigError
+    """
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    kind, at = schema.get("type"), place or "top level"
+    if isinstance(value, dict):
+        value, parts = named(value, at), schema.get("properties", {})
+        if kind == "object":
+            value |= {
+                key: copy.deepcopy(part["default"]) for key, part in parts.items() if "default" in part and key not in value
+            }
+        others = schema.get("additionalProperties") or {}
+        return {key: complete(parts.get(key, others), each, root, f"{place}.{key}".strip(".")) for key, each in value.items()}
+    if isinstance(value, list):
+        return [complete(schema.get("items", {}), each, root, f"{place}[{number}]") for number, each in enumerate(value)]
+    if kind == "string":
+        return as_text(value, at)
+    if kind in ("integer", "number"):
+        return as_number(value, at, kind == "integer", schema.get("maximum") == math.inf)
+    if kind == "boolean" or "enum" in schema:
+        value = as_read(value) if isinstance(value, str) else value
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, datetime.date):  # in parameters of a backend, which are JSON
+        return as_text(value, at)
+    return value
+
+
+def entries(layers):
+    """Lay the entries of configurations over each other: each is, whole, that of the last one which names it.
+
+    Parameters
+    ----------
+    layers : list of dict, what config.yaml says, the user's files in their order, and the command line
+
+    Returns
+    -------
+    entries : dict, section -> name -> entry
+    replaced : set of (section, name), entries that took the place of another one
+
+    Raises
+    ------
+    ConfigError
+    """
+    found, replaced = {}, set()
+    for layer in layers:
+        for section in ENTRIES & layer.keys():
+            below, above = found.get(section), layer[section]
+            if isinstance(above, dict):
+                below, above = below if isinstance(below, dict) else {}, named(above, section)
+                replaced |= {(section, name) for name in above.keys() & below.keys()}
+                # One by one, since aliases of YAML would be one entry under two names.
+                above = below | {name: copy.deepcopy(entry) for name, entry in above.items()}
+            found[section] = above
+    return found, replaced
+
+
+def command_line(words, schema):
+    """What the command line says of entries and of texts, as it is written, a layer for each.
+
+    Snakemake reads numbers at the top level, 1e3 as 1000.0 in a name, and none below it.
+
+    Parameters
+    ----------
+    words : list of str, such as "suite=1e3" or "datasets={mine: {...}}"
+    schema : dict
+    """
+    kept = ENTRIES | {key for key, part in schema["properties"].items() if part.get("type") == "string"}
+    pairs = [word.split("=", 1) for word in words]
+    said = [(key, text.strip("'\"")) for key, text in pairs if key in kept]  # as Snakemake does
+    return [{key: as_read(text) if key in ENTRIES else text} for key, text in said]
 
 
 def suggest(name, known):
@@ -87,30 +213,34 @@ def explain(error):
     return f"{place}: {error.message}" + (f"; {description}" if description else "")
 
 
-def resolve(config, schema):
+def resolve(config, schema, replaced=()):
     """Check a configuration against the schema and against itself.
 
     Parameters
     ----------
     config, schema : dict
-        The configuration gets the schema's defaults, in place; `datasets.mirror` becomes `mirror`.
+        The configuration gets the schema's defaults and types, in place; `datasets.mirror` becomes `mirror`.
+    replaced : collection of (section, name), as `entries` returns them
 
     Raises
     ------
     ConfigError
     """
-    complete(schema, config, schema)
+    config |= complete(schema, config, schema)
     validator = jsonschema.Draft202012Validator(schema)
     if error := jsonschema.exceptions.best_match(validator.iter_errors(config)):
-        raise ConfigError(explain(error))
+        hint = REPLACES if error.validator == "required" and tuple(error.absolute_path)[:2] in replaced else ""
+        raise ConfigError(explain(error) + hint)
     mirror = config["mirror"] = config["datasets"].pop("mirror", "")
     if mirror and not mirror.startswith(("http://", "https://")) and not Path(mirror).is_dir():
         raise ConfigError(f"datasets.mirror: {mirror} is neither a folder nor an address that begins with http:// or https://")
     if config["timing"]["min_repeats"] > config["timing"]["max_repeats"]:
         raise ConfigError("timing: min_repeats is over max_repeats; raise max_repeats")
     for name, settings in config["datasets"].items():
-        check_dataset(name, settings)
+        check_dataset(name, settings, REPLACES if ("datasets", name) in replaced else "")
     for name, backend in config["backends"].items():
+        if not backend.get("label", "").strip():
+            backend["label"] = name
         require_file(f"backends.{name}.module", backend["module"], CODE / "backends", ".py")
         for device, env in backend["environments"].items():
             require_file(f"backends.{name}.environments.{device}", env, CODE.parents[1] / "envs", ".yaml")
@@ -122,7 +252,7 @@ def resolve(config, schema):
         require_known(f"suites.{name}.datasets", suite["datasets"], config["datasets"])
         require_known(f"suites.{name}.backends", suite["backends"], config["backends"])
     for name, claim in config["claims"].items():
-        check_claim(name, claim, config)
+        check_claim(name, claim, config, replaced)
     suite = config["suites"][config["suite"]]
     largest = max(suite["n_neighbors"])
     for name in suite["datasets"]:
@@ -134,9 +264,14 @@ def resolve(config, schema):
             )
 
 
-def check_claim(name, claim, config):
+def check_claim(name, claim, config, replaced):
     """Check that a claim names datasets and backends that there are, and bounds in their order."""
-    known = [f"{backend}-{device}" for backend, entry in config["backends"].items() for device in entry["environments"]]
+    known = [
+        f"{backend}-{device}"
+        for backend, entry in config["backends"].items()
+        # The claims of config.yaml are about the entry that was replaced, which may have had another device.
+        for device in (DEVICES if ("backends", backend) in replaced else entry["environments"])
+    ]
     require_known(f"claims.{name}.datasets", claim["datasets"], config["datasets"])
     for side in ("slower", "faster"):
         require_known(f"claims.{name}.{side}.dataset", [claim[side].get("dataset", claim["datasets"][0])], config["datasets"])
@@ -206,8 +341,11 @@ def require_file(place, name, folder, suffix):
         raise ConfigError(f"{place}: there is no {folder.name}/{name}{suffix}; {hint}")
 
 
-def check_dataset(name, settings):
-    """Check that a dataset has the keys that its source needs and no others, and fill in their defaults."""
+def check_dataset(name, settings, hint=""):
+    """Check that a dataset has the keys that its source needs and no others, and fill in their defaults.
+
+    `hint` is said if it lacks some.
+    """
     require_known(f"datasets.{name}.metric", [settings["metric"]], METRICS)
     if name in SUITE_FIGURES or name.endswith(tuple(f".{chart}" for chart in CHARTS)):
         raise ConfigError(f"datasets.{name}: a figure has this name; give the dataset another one")
@@ -218,8 +356,8 @@ def check_dataset(name, settings):
         required, optional = SOURCE_KEYS[source]
     given = set(settings) - {"metric", "source", "title", "license"}
     if missing := sorted(required - given):
-        hint = " (or path: an HDF5 file)" if source == "file" else ""
-        raise ConfigError(f"datasets.{name}: source {source!r} needs {', '.join(missing)}{hint}")
+        path = " (or path: an HDF5 file)" if source == "file" else ""
+        raise ConfigError(f"datasets.{name}: source {source!r} needs {', '.join(missing)}{path}{hint}")
     if surplus := sorted(given - required - optional):
         allowed = ", ".join(sorted(required | optional))
         raise ConfigError(f"datasets.{name}: source {source!r} does not use {', '.join(surplus)}; it takes {allowed}")
@@ -228,7 +366,8 @@ def check_dataset(name, settings):
         settings.setdefault("seed", 0)
     if source == "digits" and settings["queries"] >= DIGITS:
         raise ConfigError(f"datasets.{name}.queries: {settings['queries']} leaves no points of {DIGITS}; lower it")
-    settings.setdefault("title", name)
+    if not settings.get("title", "").strip():
+        settings["title"] = name
 
 
 def own_files(settings):
@@ -333,11 +472,19 @@ def downloads(config):
 
 
 def used(config):
-    """The part of a configuration that the chosen suite uses; what is saved with its results."""
+    """The part of a configuration that the chosen suite uses; what is saved with its results.
+
+    Those of its datasets that have one title, and of its backends that have one label, are told apart.
+    """
     suite = config["suites"][config["suite"]]
+    datasets = {name: config["datasets"][name] for name in suite["datasets"]}
+    backends = {name: config["backends"][name] for name in suite["backends"]}
+    for section, key in ((datasets, "title"), (backends, "label")):
+        for (name, _), words in tell_apart((name, entry[key]) for name, entry in section.items()).items():
+            section[name] = section[name] | {key: words}
     return {
         **{key: config[key] for key in ("suite", "deployment", "gpu", "cuda", "resources_dir", "timing", "figures")},
-        "datasets": {name: config["datasets"][name] for name in suite["datasets"]},
-        "backends": {name: config["backends"][name] for name in suite["backends"]},
+        "datasets": datasets,
+        "backends": backends,
         "suites": {config["suite"]: suite},
     }

@@ -110,4 +110,4 @@ def write(folder, suite, name, description, author, measured, commit):
     )
     crate.root_dataset["mentions"] = action
     text = json.dumps(crate.metadata.generate(), indent=1, sort_keys=True)
-    (folder / "ro-crate-metadata.json").write_text(text + "\n")
+    (folder / "ro-crate-metadata.json").write_text(text + "\n", encoding="utf-8")

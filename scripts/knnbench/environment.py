@@ -34,7 +34,7 @@ def read_pins(path):
         An entry is not a pinned PyPI package; only conda can install it.
     """
     python, pins = "", {}
-    for line in Path(path).read_text().split("dependencies:", 1)[1].splitlines():
+    for line in Path(path).read_text(encoding="utf-8").split("dependencies:", 1)[1].splitlines():
         entry = line.split("#")[0].strip().removeprefix("- ")
         if pin := re.fullmatch(r"([A-Za-z0-9._-]+)==(\S+)", entry):
             pins[pin[1]] = pin[2]
@@ -56,7 +56,7 @@ def read_hashes(path):
     hashes : dict, package name -> list of words such as --hash=sha256:..., for a requirements file
     """
     hashes = {}
-    for line in Path(path).read_text().splitlines():
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
         entry = line.strip()
         if pin := re.fullmatch(r"- ([A-Za-z0-9._-]+)==\S+", entry):
             words = hashes[pin[1]] = []

@@ -13,6 +13,7 @@ from knnbench.archive import ArchiveError, unpack
 from knnbench.figures import by_machine
 from knnbench.record import SCHEMA_VERSION
 from knnbench.results import BATCH, COMPARISON, machine_words
+from knnbench.tables import read_csv
 from knnbench.words import name_of
 
 # Columns of timings.csv that were added after version 1, and those of tables that came later.
@@ -67,7 +68,7 @@ def opened(path):
         yield found[0].parent
 
 
-def read_table(folder, name, **options):
+def read_table(folder, name):
     """Read a CSV file of a folder, compressed or not.
 
     Raises
@@ -81,7 +82,7 @@ def read_table(folder, name, **options):
     if path is None:
         raise SystemExit(f"{folder}: there is no {name}.csv; expected results/SUITE of a run, or a folder of published/")
     try:
-        table = pd.read_csv(path, **options)
+        table = read_csv(path)
     except (ValueError, OSError, EOFError, zlib.error, OverflowError) as error:  # ParserError, UnicodeDecodeError and others
         raise SystemExit(f"{path}: cannot be read ({str(error)[:300]}); get another copy, or gather it again") from error
     return upgrade(path, name, table)
@@ -154,7 +155,7 @@ def read(folder):
         memory_bytes=host,
         device_memory_bytes=device,
     )
-    return Results(yaml.safe_load((folder / "config.yaml").read_text()), timings, **tables)
+    return Results(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), timings, **tables)
 
 
 def text_of(row):

@@ -10,6 +10,8 @@ from scipy import stats
 CONFIDENCE = 0.95  # of a median
 RATIO_CONFIDENCE = 0.99  # of a ratio: a table holds hundreds of pairs, and one false winner in twenty is too many
 DRAWS = 1000  # of a bootstrap
+AT_ONCE = 10**7  # numbers that are drawn at once: of a million samples all draws would be 8 GB
+LONGEST = 1000  # samples whose pairs are looked at: their number grows with the square
 SUSPICION = 0.01  # p-value below which a sequence of samples is flagged ...
 EFFECT = 0.05  # ... if what is suspected moves them by more than this share of their median
 
@@ -48,7 +50,10 @@ def estimate(rounds, seed=0):
     """
     generator = np.random.default_rng(seed)
     number = len(rounds)
-    medians = np.stack([np.median(generator.choice(samples, (DRAWS, len(samples))), axis=1) for samples in rounds])
+    medians = np.empty((number, DRAWS))
+    for samples, row in zip(rounds, medians, strict=True):
+        for some in np.array_split(row, math.ceil(DRAWS * len(samples) / AT_ONCE)):
+            some[:] = np.median(generator.choice(samples, (len(some), len(samples))), axis=1)
     drawn = medians[generator.integers(number, size=(number, DRAWS)), generator.integers(DRAWS, size=(number, DRAWS))]
     error = np.log(drawn).mean(axis=0).std() * math.sqrt(number / (number - 1))
     return Estimate(float(np.mean([np.log(np.median(samples)) for samples in rounds])), float(error), number - 1)
@@ -81,9 +86,14 @@ def ratio(one, other):
 
 
 def drifts(samples):
-    """Whether samples rise or fall in the order of measurement: Kendall's rank correlation, and Theil and Sen's slope."""
+    """Whether samples rise or fall in the order of measurement: Kendall's rank correlation, and Theil and Sen's slope.
+
+    The slope of more than `LONGEST` samples is that of the medians of as many stretches.
+    """
     if len(samples) < 6 or stats.kendalltau(range(len(samples)), samples).pvalue >= SUSPICION:
         return False
+    if len(samples) > LONGEST:
+        samples = [np.median(stretch) for stretch in np.array_split(samples, LONGEST)]
     slope = stats.theilslopes(samples).slope
     return bool(abs(slope) * (len(samples) - 1) > EFFECT * np.median(samples))
 

@@ -3,8 +3,8 @@
 The worker and its supervisor share two unnamed files: a log of events, one JSON object per line, which survives any death
 of the worker, and a deadline, which the worker moves and the supervisor enforces. The supervisor sleeps until the deadline
 that it last read, or until the bell rings, a pipe: the worker rings it at the beginning of a stage, and a thread that waits for
-the worker at its end. Nobody takes CPU from what is timed. Standard library only, of any Python for Linux: those of conda are built
-for old systems, and have neither memfd_create nor pidfd_open.
+the worker at its end. Nobody takes CPU from what is timed. Standard library only, of any Python for Linux: those of conda are
+built for old systems, and have neither memfd_create nor pidfd_open.
 """
 
 import contextlib
@@ -131,7 +131,7 @@ def confine(supervisor, threads, data_bytes):
         data_bytes = data_bytes if most == resource.RLIM_INFINITY else min(data_bytes, most)
         resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, data_bytes))
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
 
 
 def place_for_scratch():

@@ -71,7 +71,7 @@ def earlier(out, job):
     An index that was built is gone with the record that lay in it.
     """
     try:
-        left = json.loads(note_of(out).read_text())
+        left = json.loads(note_of(out).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     if not job.run or left["run"] != job.run:
@@ -89,7 +89,9 @@ def ask_slurm(slurm):
     if not slurm:
         return {}
     try:
-        asked = subprocess.run(["scontrol", "show", "job", slurm], capture_output=True, text=True, timeout=60)
+        asked = subprocess.run(
+            ["scontrol", "show", "job", slurm], capture_output=True, encoding="utf-8", errors="replace", timeout=60
+        )
     except (OSError, subprocess.TimeoutExpired):
         return {}
     return dict(re.findall(r"(\w+)=(\S*)", asked.stdout))
@@ -100,4 +102,4 @@ def killed_for_memory(slurm, log):
     state = ask_slurm(slurm).get("JobState", "FAILED")
     if state != "FAILED":
         return state == "OUT_OF_MEMORY"
-    return log.is_file() and bool(KILLED_FOR_MEMORY.search(log.read_text(errors="replace")))
+    return log.is_file() and bool(KILLED_FOR_MEMORY.search(log.read_text(encoding="utf-8", errors="replace")))

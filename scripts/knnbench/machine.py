@@ -37,7 +37,7 @@ def describe(device):
     }
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor.exists():
-        facts["governor"] = governor.read_text().strip()
+        facts["governor"] = governor.read_text(encoding="utf-8").strip()
     if device == "gpu":
         facts["gpu"] = gpu.describe()
     return facts
@@ -46,7 +46,7 @@ def describe(device):
 def read_field(path, name):
     """Value of the first `name : value` or `name value` line of a kernel file, or None."""
     try:
-        found = re.search(rf"^{name}\s*:?\s*(.*)$", Path(path).read_text(), re.MULTILINE)
+        found = re.search(rf"^{name}\s*:?\s*(.*)$", Path(path).read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         return None
     return found[1].strip() if found else None
@@ -55,7 +55,7 @@ def read_field(path, name):
 def read_number(path):
     """The whole number that a file of the kernel holds; None if it holds none or is not there."""
     try:
-        return int(Path(path).read_text())
+        return int(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -161,7 +161,7 @@ def reset_peak_memory():
     Where the kernel refuses, later peaks include what came before.
     """
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def load():
@@ -179,7 +179,7 @@ class Watch:
     def read():
         ours = os.sched_getaffinity(0)
         busy = stolen = 0
-        for line in Path("/proc/stat").read_text().splitlines():
+        for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines():
             cpu = re.match(r"cpu(\d+) ", line)
             if cpu and int(cpu[1]) in ours:
                 user, nice, system, _, _, irq, softirq, steal = map(int, line.split()[1:9])  # proc(5)
@@ -224,9 +224,11 @@ def energy(device, powercap=POWERCAP):
     readings = {}
     for zone in sorted(powercap.glob("intel-rapl:[0-9]*")):
         with contextlib.suppress(OSError):
-            name = (zone / "name").read_text().strip()
+            name = (zone / "name").read_text(encoding="utf-8").strip()
             if name.startswith("package"):  # the zones within a package are part of it
-                joules, wrap = (int((zone / part).read_text()) / 1e6 for part in ("energy_uj", "max_energy_range_uj"))
+                joules, wrap = (
+                    int((zone / part).read_text(encoding="utf-8")) / 1e6 for part in ("energy_uj", "max_energy_range_uj")
+                )
                 readings[f"cpu {name}"] = (joules, wrap)
     if device == "gpu" and (joules := gpu.joules()) is not None:
         readings["gpu"] = (joules, float("inf"))

@@ -16,6 +16,7 @@ import pandas as pd
 
 from knnbench.config import DEFAULT_QUERIES, DIGITS, Cell, read_header
 from knnbench.record import NOT_RUN
+from knnbench.tables import read_csv
 
 CELLS, INDEXES = Path("results/cells"), Path("results/indexes")
 
@@ -171,13 +172,13 @@ def read_seen(cells_folder, published, timing, machine):
     """
     rows = []
     for path in sorted(cells_folder.glob("*/*/k*.round*.json")):
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         backend, device = path.parent.name.rsplit("-", 1)
         here = all(record["machine"].get(key) == machine[key] for key in ("node", "cpu"))
         row = from_record(record | {"n_neighbors": int(path.name[1:].split(".")[0])}, backend, device) if here else None
         rows += [row | {"here": True}] if row else []
     for path in sorted(published.glob("*/timings.csv")):
-        timings = pd.read_csv(path)
+        timings = read_csv(path)
         rows += timings[timings["residency"] == "host"].assign(here=False).to_dict("records")
     seen = {}
     for found in filter(None, (from_row(row, timing) for row in rows)):
@@ -323,7 +324,7 @@ class Progress:
         new = [path for path in waiting if Path(path).stat().st_mtime >= self.begun]  # not one that will be replaced
         if not new:
             return None
-        self.statuses |= {path: json.loads(Path(path).read_text())["status"] for path in new}
+        self.statuses |= {path: json.loads(Path(path).read_text(encoding="utf-8"))["status"] for path in new}
         done = sum(self.seconds[path] for path in self.statuses)
         self.first = self.first or (time.monotonic(), done)
         elapsed, planned = time.monotonic() - self.first[0], done - self.first[1]

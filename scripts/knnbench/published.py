@@ -58,7 +58,7 @@ def code_version(root):
 
     if git("rev-parse", "--show-toplevel").strip() != str(root.resolve()):
         copied = root / "COMMIT"
-        return (copied.read_text().strip() if copied.exists() else ""), ""
+        return (copied.read_text(encoding="utf-8").strip() if copied.exists() else ""), ""
     new = git("ls-files", "--others", "--exclude-standard").split("\n")[:-1]
     added = [
         subprocess.run(["git", "-C", str(root), "diff", "--no-index", "--", "/dev/null", name], capture_output=True, text=True)
@@ -96,7 +96,7 @@ def check_sums(folder):
     """Compare the files of an artifact with its SHA256SUMS; a list of problems."""
     path = folder / "SHA256SUMS"
     try:
-        lines = [line.split("  ", 1) for line in path.read_text().splitlines()]
+        lines = [line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines()]
         listed = {name: digest for digest, name in lines}
     except (OSError, ValueError) as error:
         return [f"SHA256SUMS cannot be read: {error}"]
@@ -218,12 +218,12 @@ def validate(folder, schema):
     problems : list of str, empty if it is right
     """
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         timings, samples = read_table(folder, "timings"), read_table(folder, "samples")
         read_table(folder, "batches"), read_table(folder, "comparisons")
         version = timings.pop("from_version").max()
         old = version < schema["properties"]["schema_version"]["const"]
-        provenance = None if old else json.loads((folder / "provenance.json").read_text())
+        provenance = None if old else json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, yaml.YAMLError, RecursionError, SystemExit) as error:
         return [f"cannot be read: {str(error)[:500]}"]
     problems = check_rows(timings, schema)

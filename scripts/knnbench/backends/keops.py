@@ -20,7 +20,7 @@ if not COMPILER or not shutil.which(COMPILER[0]):
 FOLDER = Path(tempfile.mkdtemp(prefix="keops-"))
 if not fit_for_programs(str(FOLDER)):
     raise ImportError(
-        f"KeOps compiles through a shell, and cannot in {FOLDER}: its name has a space or the like, or no program may run there;"
+        f"KeOps compiles through a shell, and cannot in {FOLDER}: its name has a space or so, or no program may run there;"
         " set TMPDIR"
     )
 
