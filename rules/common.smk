@@ -27,7 +27,9 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 from knnbench import gpu, machine
 from knnbench.config import (
     CHARTS,
+    FINDINGS,
     SUITE_FIGURES,
+    TABLES,
     ConfigError,
     cells,
     check_cluster,
@@ -38,7 +40,6 @@ from knnbench.config import (
 )
 from knnbench.download import address, is_there
 from knnbench.environment import is_optional, read_pins
-from knnbench.published import FINDINGS, TABLES
 from knnbench.recommend import ASKED
 
 try:

@@ -4,11 +4,10 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import yaml
 
-from knnbench.figures import literal, save, settle, styles
+from knnbench.figures import literal, plt, save, settle, styles
 from knnbench.words import name_of
 
 ROW_INCHES = 0.2

@@ -23,10 +23,13 @@ def main():
 
     timings = pd.read_csv(arguments.timings)
     started = timings["started"].dropna()
-    commit, changes = code_version(ROOT)
+    code = code_version(ROOT)
+    if code.reason:
+        print(f"Of the code: {code.reason}")
     provenance = {
-        "commit": commit or None,  # of the code that gathered the tables; cells may be older
-        "changed": sorted({line.split(" b/", 1)[1] for line in changes.splitlines() if line.startswith("diff --git ")}),
+        "commit": code.commit,  # of the code that gathered the tables; cells may be older
+        "changed": code.changed,
+        "code_reason": code.reason,
         "measured": [started.min(), started.max()] if len(started) else None,
         "nodes": sorted(timings["node"].dropna().unique()),
         "python": platform.python_version(),
@@ -35,7 +38,7 @@ def main():
         "ceilings": {path.stem: json.loads(path.read_text()) for path in arguments.ceilings},
         "environments": {path.parent.name: path.read_text().split() for path in arguments.environments},
     }
-    arguments.out.write_text(json.dumps(provenance, indent=1) + "\n")
+    arguments.out.write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

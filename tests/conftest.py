@@ -113,3 +113,13 @@ def program(name, package):
         subprocess.run(["apt-get", "update", "-qq"], **quiet)
         subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package], **quiet)
     return shutil.which(name) or pytest.skip(f"there is no {name} here")
+
+
+def without_privileges(command):
+    """Root may write anything; without these capabilities it is a user like others."""
+    if os.getuid():
+        return command
+    if shutil.which("setpriv") is None:
+        pytest.skip("root needs setpriv to be a user like others")
+    capabilities = "-dac_override,-dac_read_search,-fowner"
+    return ["setpriv", "--bounding-set", capabilities, "--inh-caps", capabilities, *command]

@@ -8,13 +8,12 @@ import io
 import tempfile
 from pathlib import Path
 
-import matplotlib
 import pikepdf
 import vl_convert
 from fontTools.ttLib import TTFont
 from PIL import Image
 
-from knnbench.figures import places
+from knnbench.figures import matplotlib, places
 
 # In the order that a family's variants get them; Unicode has each for legends in words.
 SHAPES = {
@@ -302,7 +301,7 @@ def draw_file(spec, path, dpi):
     register_font()
     spec = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", **spec}
     if path.suffix == ".svg":
-        path.write_text(vl_convert.vegalite_to_svg(spec))
+        path.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
     elif path.suffix == ".pdf":
         with pikepdf.open(io.BytesIO(vl_convert.vegalite_to_pdf(spec))) as pdf:
             pdf.save(path, static_id=True)  # its dictionaries are sorted, which come in another order every time
