@@ -270,6 +270,9 @@ def test_nothing_was_changed(checkout):
     git(checkout, "add", "-A")
     git(checkout, "commit", "-q", "-m", "second")
     assert code_version(checkout).changed == [] and code_version(checkout).patch == b""
+    git(checkout, "init", "-q", "scripts/theirs")  # whose files git would not look at
+    (checkout / "scripts/theirs/module.py").write_text("")
+    assert code_version(checkout).changed == ["scripts/theirs/"]
 
 
 @pytest.mark.parametrize("kind", ["worktree", "submodule", "shallow"])

@@ -124,9 +124,10 @@ def code_version(root):
         try:
             commit = git(["log", "-1", "--no-show-signature", "--format=%H"]).decode().strip()
             git(["read-tree", "HEAD"])
-            new = git(["ls-files", "--others", "--exclude-per-directory=.gitignore", "-z", "--", *CODE])
+            listed = git(["ls-files", "--others", "--exclude-per-directory=.gitignore", "-z", "--", *CODE])
+            new = listed.split(b"\0")[:-1]
             empty = git(["hash-object", "--stdin"]).strip()  # what new files are in the index; no object is written
-            entries = [b"100644 %s\t%s\0" % (empty, name) for name in new.split(b"\0")[:-1]]
+            entries = [b"100644 %s\t%s\0" % (empty, name) for name in new]
             git(["update-index", "-z", "--index-info"], b"".join(entries))
             git(["update-index", "-q", "--refresh"], may_end_with=(0, 1))  # 1: there are differences
             names = git([*difference, "--name-only", "-z", "HEAD", "--", *CODE])
@@ -134,7 +135,8 @@ def code_version(root):
             patch = git([*difference, *as_patch, "HEAD", "--", *CODE])
         except GitError as error:
             return CodeVersion(commit, reason=str(error))
-    changed = names.decode(errors="backslashreplace").split("\0")[:-1]
+    repositories = [name for name in new if name.endswith(b"/")]  # of their own: git leaves them out of the patch
+    changed = [name.decode(errors="backslashreplace") for name in names.split(b"\0")[:-1] + repositories]
     return CodeVersion(commit, sorted(changed), patch)
 
 
