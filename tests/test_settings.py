@@ -1,5 +1,6 @@
 """Settings of the user's other programs change nothing: Matplotlib's, a notebook's, git's."""
 
+import json
 import os
 import re
 import shutil
@@ -319,3 +320,35 @@ def test_what_is_not_known_is_not_said(checkout, tmp_path, monkeypatch):
     (tmp_path / "git").write_text("not a program")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert code_version(checkout).reason == "git cannot be started: [Errno 13] Permission denied: 'git'"
+
+
+def test_a_commit_that_is_not_known_is_null_and_the_page_says_why(tmp_path):
+    folder = shutil.copytree(PUBLISHED, tmp_path / "here")
+    provenance = folder / "provenance.json"
+    ceilings = json.loads(provenance.read_text())["ceilings"]
+    (tmp_path / "cpu.json").write_text(json.dumps(ceilings["cpu"]))
+    commands = {
+        "write_provenance": ["--timings", folder / "timings.csv", "--ceilings", tmp_path / "cpu.json", "--out", provenance],
+        "make_report": [
+            "--folder",
+            folder,
+            "--claims",
+            folder / "claims.csv",
+            "--logs",
+            folder,
+            "--out",
+            folder / "report.html",
+        ],
+        "validate_results": [folder],
+    }
+    without_git = os.environ | {"PATH": str(tmp_path)}
+    said = {}
+    for script, arguments in commands.items():
+        command = [sys.executable, ROOT / f"scripts/{script}.py", *arguments]
+        done = subprocess.run(command, env=without_git, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        said[script] = done.stdout
+    written = json.loads(provenance.read_text())
+    assert written["commit"] is None and written["changed"] is None
+    assert written["code_reason"] in said["write_provenance"]
+    assert f"Commit not known ({written['code_reason']})." in (folder / "report.html").read_text()
