@@ -40,7 +40,9 @@ if set("{}") & set(str(workflow.basedir)):
 from knnbench import gpu, machine
 from knnbench.config import (
     CHARTS,
+    FINDINGS,
     SUITE_FIGURES,
+    TABLES,
     ConfigError,
     cells,
     check_cluster,
@@ -55,7 +57,6 @@ from knnbench.config import (
 from knnbench.download import address, is_there
 from knnbench.environment import is_optional, read_pins
 from knnbench.files import check_made_by_us, check_not_outputs, digests, written
-from knnbench.published import FINDINGS, TABLES
 from knnbench.recommend import ASKED
 
 schema = yaml.safe_load(

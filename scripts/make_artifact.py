@@ -26,7 +26,7 @@ RERUN = ("suite", "timing", "figures", "datasets", "backends", "suites")  # of t
 
 
 def copy_code(out):
-    """Copy what runs, with the version that it is of; the changes since, if any, lie beside it."""
+    """Copy what runs, with the commit that it is of; the changes since, if any, lie beside it."""
     (out / "code").mkdir()
     for name in CODE:
         source = ROOT / name
@@ -34,14 +34,14 @@ def copy_code(out):
             shutil.copytree(source, out / "code" / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         elif source.exists():
             shutil.copy(source, out / "code" / name)
-    commit, changes = code_version(ROOT)
-    if commit:
-        (out / "code/COMMIT").write_text(f"{commit}\n", encoding="utf-8")
-    if changes:
-        (out / "changes.diff").write_text(changes, encoding="utf-8")
+    version = code_version(ROOT)
+    if version.commit:
+        (out / "code/COMMIT").write_text(f"{version.commit}\n", encoding="utf-8")
+    if version.changed:
+        (out / "changes.diff").write_bytes(version.patch)
     for name in ("LICENSE", "CITATION.cff"):
         shutil.copy(ROOT / name, out)
-    return commit, changes
+    return version
 
 
 def copy_records(config, folder, out, logs):
@@ -153,7 +153,7 @@ def main():
         out = Path(place)
         results = out / "published" / suite
         keep(arguments.results, results)
-        commit, changes = copy_code(out)
+        version = copy_code(out)
         copy_records(config, arguments.cells, out, arguments.logs)
         receipts = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.receipts]
         experiment = copy.deepcopy({key: config[key] for key in RERUN})
@@ -171,8 +171,7 @@ def main():
             measured=" to ".join(measured) if measured else "never",
             machines=list(dict.fromkeys(machine_words(text_of(row)) for row in ran)),
             hours=f"{timings['cell_s'].sum() * config['timing']['rounds'] / 3600:.1f} hours",
-            commit=commit,
-            changed=bool(changes),
+            version=version,
             data=arguments.data,
             files=files,
             datasets=dataset_rows(config, provenance, timings),
@@ -180,7 +179,9 @@ def main():
         (out / "README.md").write_text(readme, encoding="utf-8")
         author = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["authors"][0]["name"]
         words = readme.splitlines()[2]
-        crate.write(out, suite, f"K-nearest-neighbour search: suite {suite} of knnbench", words, author, measured, commit)
+        crate.write(
+            out, suite, f"K-nearest-neighbour search: suite {suite} of knnbench", words, author, measured, version.commit
+        )
         sums = [f"{sha256_of(path)}  {path.relative_to(out)}\n" for path in sorted(out.rglob("*")) if path.is_file()]
         (out / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
         part = arguments.out.with_name(f".{arguments.out.name}")

@@ -4,10 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import yaml
 
-from knnbench.figures import literal, save, settle, styles
+from knnbench.figures import literal, plt, save, settle, styles
 from knnbench.tables import read_csv
 from knnbench.words import name_of
 

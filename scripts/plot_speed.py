@@ -4,12 +4,10 @@ import argparse
 import textwrap
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import yaml
-from matplotlib.transforms import blended_transform_factory
 
-from knnbench.figures import by_machine, literal, save, settle, stopped, styles
+from knnbench.figures import by_machine, literal, plt, save, settle, stopped, styles
 from knnbench.tables import read_csv
 from knnbench.words import name_of, plain
 
@@ -139,8 +137,8 @@ def draw_machine(words, timings, curves, note, looks, axes):
     bottom.grid(axis="y", visible=False)
     bottom.tick_params(axis="y", length=0)
     below.set_axis_off()
-    place = blended_transform_factory(below.figure.transFigure, below.transAxes)
-    below.text(0.01, 1, literal(note), fontsize=6.5, va="top", transform=place, in_layout=False)
+    place = ("figure fraction", "axes fraction")
+    below.annotate(literal(note), (0.01, 1), xycoords=place, fontsize=6.5, va="top", in_layout=False)
 
 
 def main():

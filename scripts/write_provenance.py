@@ -22,10 +22,13 @@ def main():
 
     timings = read_csv(arguments.timings)
     started = timings["started"].dropna()
-    commit, changes = code_version(ROOT)
+    code = code_version(ROOT)
+    if code.reason:
+        print(f"Of the code: {code.reason}")
     provenance = {
-        "commit": commit or None,  # of the code that gathered the tables; cells may be older
-        "changed": sorted({line.split(" b/", 1)[1] for line in changes.splitlines() if line.startswith("diff --git ")}),
+        "commit": code.commit,  # of the code that gathered the tables; cells may be older
+        "changed": code.changed,
+        "code_reason": code.reason,
         "measured": [started.min(), started.max()] if len(started) else None,
         "nodes": sorted(timings["node"].dropna().unique()),
         "python": platform.python_version(),

@@ -96,8 +96,12 @@ def project(tmp_path, environments):
     """A copy of the project that a test may change, sharing the environments."""
     copy = tmp_path / "knnbench"
     tracked = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")[:-1]
     for name in tracked:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, copy / name)
@@ -113,3 +117,13 @@ def program(name, package):
         subprocess.run(["apt-get", "update", "-qq"], **quiet)
         subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package], **quiet)
     return shutil.which(name) or pytest.skip(f"there is no {name} here")
+
+
+def without_privileges(command):
+    """Root may write anything; without these capabilities it is a user like others."""
+    if os.getuid():
+        return command
+    if shutil.which("setpriv") is None:
+        pytest.skip("root needs setpriv to be a user like others")
+    capabilities = "-dac_override,-dac_read_search,-fowner"
+    return ["setpriv", "--bounding-set", capabilities, "--inh-caps", capabilities, *command]

@@ -13,7 +13,7 @@ import time
 import pandas as pd
 import psutil
 import pytest
-from conftest import snakemake
+from conftest import snakemake, without_privileges
 
 TINY = """
 suite: tiny
@@ -130,16 +130,6 @@ def test_a_clock_that_jumps(tiny):
     assert stopped.returncode == 1 and "the clock was changed" in stopped.stdout and records(tiny) == before
     subprocess.run(re.search(r"touch -d .*hdf5", stopped.stdout)[0], shell=True, cwd=tiny, check=True)
     assert "Nothing to be done" in run(tiny).stdout
-
-
-def without_privileges(command):
-    """Root may write anything; without these capabilities it is a user like others."""
-    if os.getuid():
-        return command
-    if shutil.which("setpriv") is None:
-        pytest.skip("root needs setpriv to be a user like others")
-    capabilities = "-dac_override,-dac_read_search,-fowner"
-    return ["setpriv", "--bounding-set", capabilities, "--inh-caps", capabilities, *command]
 
 
 def test_resources_that_others_keep(tiny, environments, tmp_path):

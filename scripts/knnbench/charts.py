@@ -8,13 +8,12 @@ import io
 import tempfile
 from pathlib import Path
 
-import matplotlib
 import pikepdf
 import vl_convert
 from fontTools.ttLib import TTFont
 from PIL import Image
 
-from knnbench.figures import places
+from knnbench.figures import matplotlib, places
 
 # In the order that a family's variants get them; Unicode has each for legends in words.
 SHAPES = {

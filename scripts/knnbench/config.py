@@ -33,6 +33,9 @@ REPLACES = "; an entry takes the place of the whole one of that name: write all 
 CODE = Path(__file__).parent
 CHARTS = ("recall", "build", "break-even", "memory", "phases")  # of every dataset, besides its speeds
 SUITE_FIGURES = ("roofline", "scaling")
+# What a run leaves in its folder: tables, and what is made from them.
+TABLES = ("config.yaml", "timings.csv", "samples.csv", "batches.csv", "comparisons.csv", "provenance.json")
+FINDINGS = ("summary.txt", "claims.csv", "scaling.csv", "crossings.csv", "tables")
 DIGITS = 1797  # points of scikit-learn's digits, training and test together
 DEFAULT_QUERIES = 10_000
 

@@ -27,7 +27,7 @@ def write(folder, suite, name, description, author, measured, commit):
     folder : Path, of the artifact
     suite, name, description, author : str
     measured : (str, str) or None, UTC times of the first and the last measurement
-    commit : str, of the code; may be empty
+    commit : str or None, of the code
     """
     crate = ROCrate(version=VERSION)
 

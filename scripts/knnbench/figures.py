@@ -1,13 +1,26 @@
 """How figures look: one colour per library, one marker per variant, and files that are the same for the same numbers."""
 
-import matplotlib
+import contextlib
+import os
+import tempfile
 
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import pandas as pd
 
 from knnbench.record import NOT_RUN
+
+# Matplotlib comes from here for all scripts, as it is by itself: with no matplotlibrc, style or font of the user's, and no
+# backend of a notebook's. It reads files of the working folder, of two variables and of the user's folders, and one that it
+# cannot read stops its import; so it is imported where there are none.
+for name in ("MATPLOTLIBRC", "MPLBACKEND"):
+    os.environ.pop(name, None)
+os.environ["MPL_IGNORE_SYSTEM_FONTS"] = "1"
+with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
+    os.environ["MPLCONFIGDIR"] = empty
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+del os.environ["MPLCONFIGDIR"]
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey by their markers.
 COLOURS = {"keops": "#D55E00", "faiss": "#0072B2", "torch": "#CC79A7", "jax": "#009E73", "sklearn": "#B58900"}
