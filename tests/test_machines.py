@@ -38,11 +38,23 @@ TINY = {
 }
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A working folder with a small configuration that was measured, and the code elsewhere."""
+    folder = tmp_path_factory.mktemp("prepared")
+    edit(folder)
+    measure(folder)
+    return folder
+
+
 @pytest.fixture
-def place(tmp_path):
-    """A working folder with a small configuration; the code stays where it is."""
-    (tmp_path / "t.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
-    return tmp_path
+def place(prepared, tmp_path):
+    """The same, to be measured again: the dataset and the ceilings are there."""
+    shutil.copytree(prepared, tmp_path / "place", symlinks=True)
+    for name in ("t", "cells", "indexes"):
+        shutil.rmtree(tmp_path / "place/results" / name)
+    shutil.rmtree(tmp_path / "place/logs")
+    return tmp_path / "place"
 
 
 def measure(place, *options, python=sys.executable, target="results/t/timings.csv", before=(), variables=None, check=True):
@@ -98,8 +110,7 @@ def test_variables_of_other_tools_do_not_reach_a_job(place):
         "LC_ALL": "de_DE.ISO-8859-1",
         "MATPLOTLIBRC": str(place),
     }
-    _, table = measure(place, target="results/t/report.html", variables=hostile)
-    assert_measured(table)
+    assert_measured(measure(place, variables=hostile)[1])
 
 
 def test_what_is_inherited():
@@ -135,11 +146,10 @@ def test_daemons_that_ignore_the_end_of_children(place):
         "-c",
         "import os, signal, sys; signal.signal(17, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])",
     ]
-    record = place / "results/cells/small/sklearn-brute-cpu/k1.round0.json"
-    measure(place)
-    command = next(
-        line for line in (place / "logs/measure_cell/small/sklearn-brute-cpu/k1.round0.log").read_text().splitlines()
-    )
+    name = "small/sklearn-brute-cpu/k1.round0"
+    record = place / f"results/cells/{name}.json"
+    measure(place, target=f"results/cells/{name}.json")
+    command = next(line for line in (place / f"logs/measure_cell/{name}.log").read_text().splitlines())
     record.unlink()
     subprocess.run([*ignore, "/bin/sh", "-c", command], cwd=place, check=True, timeout=600)
     assert json.loads(record.read_text())["status"] == "ok"
@@ -236,6 +246,7 @@ def test_a_quota_of_a_container(place):
 
 
 def test_a_small_container(place):
+    (place / "results/ceilings/cpu.json").unlink()
     with cgroup("memory", memory_limit_in_bytes="1200000000") as before:
         _, table = measure(place, before=before)
     assert list(table["status"]) == ["ok", "ok"]
@@ -261,25 +272,27 @@ def points(path):
         file["train"], file["test"] = np.random.default_rng(0).random((500, 4)), np.random.default_rng(1).random((20, 4))
 
 
-@pytest.mark.parametrize("name", ["absolute", "a link to its folder", "another name of it", "by way of the parent"])
-def test_own_data_where_ours_is_kept_stays(place, name):
-    """It is refused before any job, whatever it is called there."""
+def test_own_data_where_ours_is_kept_stays(place):
+    """It is refused before any job."""
     mine = place / "resources/datasets/mine.hdf5"
-    mine.parent.mkdir(parents=True)
     points(mine)
-    (place / "elsewhere").symlink_to(mine.parent)
-    os.link(mine, place / "hard.hdf5")
-    path = {
-        "absolute": mine,
-        "a link to its folder": "elsewhere/mine.hdf5",
-        "another name of it": "hard.hdf5",
-        "by way of the parent": "resources/../resources/datasets/mine.hdf5",
-    }[name]
     suites = {"t": {"datasets": ["mine"], "backends": ["sklearn-brute"], "n_neighbors": [1]}}
-    edit(place, datasets={"mine": {"metric": "euclidean", "source": "file", "path": str(path)}}, suites=suites)
+    edit(place, datasets={"mine": {"metric": "euclidean", "source": "file", "path": str(mine)}}, suites=suites)
     before = mine.read_bytes()
     said, _ = measure(place, check=False)
     assert "datasets.mine" in said and "move it" in said and mine.read_bytes() == before and not (place / "logs").exists()
+
+
+@pytest.mark.parametrize("name", ["{}/out/mine.hdf5", "link/mine.hdf5", "hard.hdf5", "out/../out/mine.hdf5", "out"])
+def test_a_file_has_many_names(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    Path("out/mine.hdf5").touch()
+    Path("link").symlink_to("out")
+    os.link("out/mine.hdf5", "hard.hdf5")
+    named = {"datasets.mine": name.format(tmp_path)}
+    with pytest.raises(ConfigError, match=r"datasets.mine: .* which a run writes and removes; move it"):
+        check_not_outputs(named, ["out/mine.hdf5", "out/not-there"], [] if name != "out" else ["out"])
 
 
 def test_only_what_is_ours_is_replaced(tmp_path):

@@ -181,7 +181,7 @@ def broken_settings(checkout, home):
 
 
 def settings_of_the_repository(checkout, home):
-    with open(checkout / ".git/config", "a") as file:
+    with open(checkout / ".git/config", "a", encoding="utf-8") as file:
         file.write(DIFF_SETTINGS.replace("fsmonitor = false", f"fsmonitor = {home}/none"))
     (checkout / ".git/info/exclude").write_text("*\n")
     (home / "attributes").write_text("* diff=mine\n")
