@@ -174,7 +174,7 @@ def fit_of(built):
 
 
 def measure_quietly(arguments, command, threads, facts):
-    """Run the worker, again if somebody killed it, with --retry-noisy while others disturb it; keep the quietest attempt."""
+    """Run the worker, again if somebody killed it, with --retry-noisy while disturbed; keep the quietest whole attempt."""
     attempts = []
     for number in range(3):
         around = {"load": [machine.load()], "gpu_before": gpu.state() if arguments.device == "gpu" else None}
@@ -183,7 +183,8 @@ def measure_quietly(arguments, command, threads, facts):
         around["load"].append(machine.load())
         status, _ = record.conclude(outcome, arguments.device)
         noise = outcome.found.get("noise", {})
-        attempts.append((record.STATUSES.index(status), noise.get("others_cpus", 0), len(attempts), outcome, around))
+        rank = (record.STATUSES.index(status), outcome.signal is not None, noise.get("others_cpus", 0), len(attempts))
+        attempts.append((*rank, outcome, around))
         killed = number == 0 and outcome.signal == "SIGKILL" and not (outcome.timed_out or outcome.oom_killed)
         if not (killed or (arguments.retry_noisy and noise.get("noisy"))):
             break

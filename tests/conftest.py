@@ -5,17 +5,23 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 from knnbench import gpu
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 DEVICES = ["cpu", "gpu"] if gpu.count() else ["cpu"]
+# An example takes as long as it takes.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 # Name of the environment of every backend on every device that this machine has.
 ENVIRONMENTS = {
     (name, device): env
@@ -31,6 +37,24 @@ def snakemake(*arguments, cwd=ROOT, check=True):
     done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert not check or done.returncode == 0, done.stdout[-5000:]
     return done
+
+
+def processes(project):
+    """Those that work on a project, with what they are."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = process.info["cmdline"] or []
+        if process.info["cwd"] == str(project):
+            cell = any(word.endswith("measure_cell.py") for word in words)
+            found.append((process, "worker" if "--worker" in words else "supervisor" if cell else "snakemake"))
+    return found
+
+
+def wait_until(true, process=None):
+    """Wait for what a test needs, as long as it takes; an error if the process that brings it about has ended."""
+    while not true():
+        assert process is None or process.poll() is None, "the process ended before what was waited for"
+        time.sleep(0.05)
 
 
 def run(script, *arguments):
@@ -72,7 +96,7 @@ class Server:
 
     def close(self):
         self.connection.close()
-        self.process.wait(timeout=30)
+        self.process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,13 @@ import mmap
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 
 from knnbench.backends.base import Backend as Base
+
+SLEEPER = Path(__file__).with_suffix(".sleeper")  # who ignores signals now
 
 
 class Backend(Base):
@@ -30,6 +33,9 @@ class Backend(Base):
                 os.abort()
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "kill once" if not SLEEPER.exists():
+                SLEEPER.write_text("")
+                os.kill(os.getpid(), signal.SIGKILL)
             case "exit":
                 os._exit(3)
             case "sys.exit":
@@ -38,7 +44,9 @@ class Backend(Base):
                 ctypes.PyDLL(None).sleep(60)  # holds the interpreter's lock, as a C++ call may
             case "ignore signals":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                SLEEPER.write_text(f"{os.getpid()}\n")
                 time.sleep(60)
+                SLEEPER.write_text("nobody ended it\n")
             case "fork":
                 if os.fork() == 0:
                     time.sleep(60)

@@ -72,7 +72,7 @@ def run(folder, *arguments, check=True):
 
 
 def test_made_checked_moved_drawn_measured_and_compared(project, tmp_path, offline):
-    settings = ("--config", "suite=test", "timing={rounds: 2, budget_s: 0.1}")
+    settings = ("--config", "suite=test", "timing={rounds: 2, budget_s: 0.1, max_fit_s: 3600, max_query_s: 3600}")
     snakemake("--quiet", "rules", *settings, "--", "artifact", cwd=project)
     first = project / "results/test/artifact.zip"
     kept = first.read_bytes()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, wait_until
 
 from knnbench import machine
 from knnbench.datasets import in_blocks, write_neighbors, write_points
@@ -26,11 +26,11 @@ TIMING = {
     "max_repeats": 5,
     "budget_s": 0.1,
     "rel_ci": 0.05,
-    "max_query_s": 2,
+    "max_query_s": 60,
     "min_recall": 0.75,
     "batch_sizes": [3, 11],
     "batch_calls": 4,
-    "batch_budget_s": 10,
+    "batch_budget_s": 60,
     "seed": 0,
 }
 
@@ -49,7 +49,7 @@ def bench(tmp_path_factory):
     return folder
 
 
-def command(bench, what, when="query", timing=TIMING, *extra, module="hostile", memory_gb=2, k=5, device="cpu", max_fit_s=2):
+def command(bench, what, when="query", timing=TIMING, *extra, module="hostile", memory_gb=2, k=5, device="cpu", max_fit_s=60):
     return [
         sys.executable,
         str(bench / "scripts/measure_cell.py"),
@@ -64,7 +64,7 @@ def command(bench, what, when="query", timing=TIMING, *extra, module="hostile", 
 def run(bench, *arguments, **options):
     """Measure a cell and return its record; the exit status is 0 whatever happened."""
     (bench / "record.json").unlink(missing_ok=True)
-    done = subprocess.run(command(bench, *arguments, **options), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command(bench, *arguments, **options), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     record = json.loads((bench / "record.json").read_text())
     answer = ["record.npz"] if "graded" in record else []
@@ -96,9 +96,18 @@ def test_calls_with_few_queries(bench):
 
 @pytest.mark.parametrize("what", ["segfault", "sleep in C", "exception", "memory"])
 def test_what_fails_after_the_passes_takes_nothing_away(bench, what):
-    record = run(bench, what, "single query", {**TIMING, "max_query_s": 0.7})
+    # The limit is that of the whole passes too, which take no time.
+    record = run(bench, what, "single query", {**TIMING, "max_query_s": 5}, max_fit_s=5)
     assert (record["status"], record["recall"]) == ("ok", 1.0) and len(record["query_ns"]["host"]) >= 3
     assert "in batches, whose columns are incomplete" in record["reason"] and "batch_ns" not in record
+
+
+def test_a_worker_that_was_killed_after_the_passes_runs_again(bench):
+    """What the second one has in full is kept, however quiet the machine was beside the first."""
+    (bench / "scripts/knnbench/backends/hostile.sleeper").unlink(missing_ok=True)
+    record = run(bench, "kill once", "single query")
+    assert (record["status"], record["reason"], record["machine"]["attempts"]) == ("ok", "", 2)
+    assert set(record["batch_ns"]["host"]) == {"1", "3"}
 
 
 def test_peak_memory_of_a_life(bench):
@@ -109,7 +118,7 @@ def test_peak_memory_of_a_life(bench):
 
 
 def test_short_passes_are_looped(bench):
-    record = run(bench, "sleep", 0.0, {**TIMING, "min_sample_s": 0.01}, module="selftest")
+    record = run(bench, "sleep", 0.0, {**TIMING, "min_sample_s": 0.5}, module="selftest")
     assert record["loops"]["host"] > 1 and record["status"] == "ok"
 
 
@@ -118,7 +127,7 @@ def index(bench, what, when="save", **options):
     folder = bench / "index"
     shutil.rmtree(folder, ignore_errors=True)
     words = command(bench, what, when, TIMING, "--unpinned", "--index", str(folder), k=None, **options)
-    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    subprocess.run(words, check=True, capture_output=True)
     return folder, json.loads((folder / "fit.json").read_text())
 
 
@@ -129,7 +138,7 @@ def test_an_index_is_built_once_and_loaded(bench):
     extra = ("--unpinned", "--index", str(folder))
     for k in (3, 5):
         words = command(bench, "", 0.0, TIMING, *extra, module="selftest", k=k)
-        subprocess.run(words, check=True, capture_output=True, timeout=60)
+        subprocess.run(words, check=True, capture_output=True)
         record = json.loads((bench / "record.json").read_text())
         assert (record["status"], record["recall"], record["index_bytes"]) == ("ok", 1.0, fit["index_bytes"])
         for phase in ("transfer", "train", "add"):
@@ -143,14 +152,13 @@ def test_an_index_is_built_once_and_loaded(bench):
     [("sleep in C", "fit", "timeout_fit"), ("segfault", "save", "crashed"), ("unsupported", "", "unsupported")],
 )
 def test_a_fit_that_ended_gets_no_second_try(bench, what, when, status):
-    folder, fit = index(bench, what, when, max_fit_s=0.7)
+    folder, fit = index(bench, what, when, max_fit_s=0.7 if what == "sleep in C" else 60)
     assert fit["status"] == status
-    start = time.monotonic()
     words = command(bench, what, when, TIMING, "--unpinned", "--index", str(folder))
-    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    subprocess.run(words, check=True, capture_output=True)
     record = json.loads((bench / "record.json").read_text())
     assert record["status"] == status and record["reason"] == f"{fit['reason']} (building the index)"
-    assert "query_ns" not in record and time.monotonic() - start < 0.7
+    assert "query_ns" not in record and "cell_s" not in record  # no worker was started
     shutil.rmtree(folder)
 
 
@@ -208,9 +216,10 @@ def test_deaths(bench, what, status, words, when):
 @pytest.mark.parametrize("what", ["sleep in C", "ignore signals"])
 @pytest.mark.parametrize(("when", "status"), [("fit", "timeout_fit"), ("query", "timeout_query")])
 def test_time_limits_end_what_cannot_be_interrupted(bench, what, when, status):
-    start = time.monotonic()
-    record = run(bench, what, when, {**TIMING, "max_query_s": 0.7}, max_fit_s=0.7)
-    assert record["status"] == status and time.monotonic() - start < 30
+    limits = {"fit": (60, 0.7), "query": (0.7, 60)}
+    max_query_s, max_fit_s = limits[when]
+    record = run(bench, what, when, {**TIMING, "max_query_s": max_query_s}, max_fit_s=max_fit_s)
+    assert record["status"] == status
 
 
 @pytest.mark.parametrize(
@@ -246,8 +255,8 @@ def test_work_that_outlives_its_call_is_waited_for(bench):
 
 
 def test_a_slow_first_call_is_apart(bench):
-    record = run(bench, "slow first", 0.5, module="selftest")
-    assert record["phases_ns"]["first_query"] >= 0.5e9 > max(record["query_ns"]["host"])
+    record = run(bench, "slow first", 3, module="selftest")
+    assert record["phases_ns"]["first_query"] >= 3e9 > max(record["query_ns"]["host"])
 
 
 def test_k_beyond_the_points(bench):
@@ -298,32 +307,32 @@ def children(pid):
 @pytest.mark.parametrize("victim", ["worker", "supervisor", "supervisor, politely"])
 def test_kill_from_outside(bench, victim):
     """A worker that is killed runs once more, then it has its record; killing the supervisor leaves no record and no worker."""
+    sleeper = bench / "scripts/knnbench/backends/hostile.sleeper"
+    sleeper.unlink(missing_ok=True)
     (bench / "record.json").unlink(missing_ok=True)
-    process = subprocess.Popen(command(bench, "ignore signals", "fit", max_fit_s=50), stdout=subprocess.DEVNULL)
-    while not children(process.pid):
-        time.sleep(0.05)
-    time.sleep(1)
-    worker = children(process.pid)[0]
+    process = subprocess.Popen(command(bench, "ignore signals", "fit", max_fit_s=600), stdout=subprocess.DEVNULL)
+
+    def in_its_fit():
+        """The worker, once it is there."""
+        wait_until(lambda: sleeper.exists() and sleeper.read_text().endswith("\n"), process)
+        worker = int(sleeper.read_text())
+        sleeper.unlink()
+        return worker
+
+    worker = in_its_fit()
     if victim == "worker":
         os.kill(worker, signal.SIGKILL)
-        while children(process.pid) in ([], [worker]):
-            time.sleep(0.05)
-        time.sleep(1)
-        os.kill(children(process.pid)[0], signal.SIGKILL)
+        os.kill(in_its_fit(), signal.SIGKILL)
     else:
         process.send_signal(signal.SIGKILL if victim == "supervisor" else signal.SIGTERM)
-    process.wait(timeout=20)
+    process.wait()
     if victim == "worker":
         record = json.loads((bench / "record.json").read_text())
         assert record["status"] == "crashed" and record["machine"]["attempts"] == 2
     else:
         assert not (bench / "record.json").exists()
-    for _ in range(100):
-        if machine.read_field(f"/proc/{worker}/status", "State") in (None, "Z (zombie)"):
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("the worker lives on")
+    wait_until(lambda: machine.read_field(f"/proc/{worker}/status", "State") in (None, "Z (zombie)"))
+    assert not sleeper.exists(), "the worker lived on"
 
 
 def test_a_job_with_too_little_memory_asks_for_more(bench):
@@ -345,10 +354,12 @@ def test_cells_do_not_overlap(bench):
         words = command(bench, "ignore signals", "fit", max_fit_s=1)
         words[words.index("--out") + 1] = str(out)
         processes.append(subprocess.Popen(words, stdout=subprocess.DEVNULL))
-    start = time.monotonic()
-    for process in processes:
-        process.wait(timeout=30)
-    assert time.monotonic() - start > 2
+    first, second = processes
+    while first.poll() is None and second.poll() is None:
+        before, beside, after = (children(each.pid) for each in (first, second, first))
+        assert not (before and beside and before == after)
+        time.sleep(0.01)
+    assert [process.wait() for process in processes] == [0, 0]
     for out in outs:
         assert json.loads(out.read_text())["status"] == "timeout_fit"
         out.unlink()

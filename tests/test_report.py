@@ -65,8 +65,9 @@ def browser():
     path = program("chromium", "chromium") if not shutil.which("google-chrome") else shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"], timeout=0
         )
+        expect.set_options(timeout=600_000)  # a page takes as long as it takes
         yield browser
         browser.close()
 
@@ -78,12 +79,13 @@ def page(request, browser, folder):
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme="dark" if request.param == "phone" else "light"
     )
+    context.set_default_timeout(0)
     page, noise = context.new_page(), []
     page.on("console", lambda message: noise.append(message.text))
     page.on("pageerror", lambda error: noise.append(str(error)))
     page.on("request", lambda asked: asked.url.startswith(("file:", "blob:", "data:")) or noise.append(asked.url))
     page.goto((folder / "report.html").as_uri())
-    expect(page.locator("#dataset-1 .chart svg")).to_be_visible(timeout=30_000)
+    expect(page.locator("#dataset-1 .chart svg")).to_be_visible()
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     yield page
     assert not noise, set(noise)
@@ -253,6 +255,7 @@ def test_prints(page):
 def test_works_without_scripts(browser, folder):
     """Numbers, failures and claims are there without JavaScript, too."""
     page = browser.new_context(java_script_enabled=False).new_page()
+    page.set_default_timeout(0)
     page.goto((folder / "report.html").as_uri())
     expect(page.locator("#controls")).to_be_hidden()
     page.locator("#dataset-1 details.table > summary").click()
