@@ -148,12 +148,11 @@ def test_resources_that_others_keep(tiny, environments, tmp_path):
     assert not (another / "resources").exists()
     assert (shared / "datasets/toy-euclidean.hdf5").stat().st_mtime_ns == before
 
-    suites = "suites={tiny: {datasets: [toy-hyperbolic], n_neighbors: [1]}}"
+    suites = "suites={tiny: {datasets: [toy-hyperbolic], backends: [sklearn-kd-tree], n_neighbors: [1]}}"
     missing = subprocess.run([*command, "--config", suites], cwd=another, capture_output=True, text=True)
     assert missing.returncode == 1 and "resources_dir" in missing.stderr and "toy-hyperbolic.hdf5" in missing.stderr
-    other = subprocess.run(
-        [*command, "--config", "datasets={toy-euclidean: {seed: 3}}"], cwd=another, capture_output=True, text=True
-    )
+    points = "datasets={toy-euclidean: {metric: euclidean, source: normal, n: 500, d: 4, queries: 50, seed: 3}}"
+    other = subprocess.run([*command, "--config", points], cwd=another, capture_output=True, text=True)
     assert other.returncode == 1 and "was made from" in other.stderr
 
     os.chmod(another, 0o555)

@@ -366,6 +366,6 @@ def test_workflow_writes_what_people_look_at(project):
     assert "1. sklearn" in said and "2. sklearn" in said and "rests on toy-euclidean, n = 500" in said
     said = snakemake("recommend", "--config", *asked.split(), cwd=project, check=False).stdout
     assert "recommend: say also device" in said
-    wrong = "claims={mine: {faster: {backends: [skleran-kd-tree-cpu]}}}"
-    said = snakemake(*mine, "--config", wrong, cwd=project, check=False).stdout
+    (project / "wrong.yaml").write_text(OVERLAY.replace("sklearn-kd-tree-cpu", "skleran-kd-tree-cpu"), encoding="utf-8")
+    said = snakemake("--configfile", "wrong.yaml", cwd=project, check=False).stdout
     assert "claims.mine.faster.backends: 'skleran-kd-tree-cpu'" in said and "did you mean 'sklearn-kd-tree-cpu'" in said

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from knnbench import intervals
 from knnbench.config import Cell
 from knnbench.figures import by_machine as machines_of
 from knnbench.figures import styles
@@ -180,6 +181,17 @@ def test_ceiling():
 def test_flags(found, flags):
     got = row(CONFIG, Cell("data", "tree", "cpu", 10), DATASET, [record(), record(**found)], "host", CEILING)
     assert got["flags"] == flags
+
+
+def test_thousands_of_samples(monkeypatch):
+    """No pairs of all of them for the slope, and no more numbers at once than there is memory; the estimate is the same."""
+    generator = np.random.default_rng(0)
+    still = generator.lognormal(0, 0.1, 50_000)
+    assert not intervals.drifts(still) and intervals.drifts(still * np.linspace(1, 1.2, len(still)))
+    rounds = [still[:500], still[500:800]]
+    at_once = intervals.estimate(rounds)
+    monkeypatch.setattr(intervals, "AT_ONCE", 10_000)
+    assert intervals.estimate(rounds) == at_once
 
 
 def test_batches():
