@@ -292,7 +292,7 @@ def age_changed_datasets():
             with h5py.File(path, "r") as file:
                 changed = file.attrs.get("settings") != made_from(name)
             if changed and not path.is_symlink():  # of --cache, by what it was made from
-                os.utime(path, (0, 0))
+                os.utime(path, (1, 1))  # Snakemake takes 0 for no time
 
 
 class ProgressLine(logging.Handler):
