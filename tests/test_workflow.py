@@ -271,9 +271,9 @@ def test_a_second_snakemake_is_refused(project):
     """The lock of a living run stays: only a dead one's is removed."""
     overlay = write_overlay(project, TINY)
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", overlay]
-    with machine_lock():  # the first one's cells wait until the second one has ended
+    with machine_lock():  # what the first one times waits until the second one has ended
         run = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL)
-        wait_until(lambda: any(kind == "supervisor" for _, kind in processes(project)), run)
+        wait_until(lambda: list(project.glob(".snakemake/locks/*.lock")), run)
         second = snakemake("--configfile", overlay, cwd=project, check=False)
     assert second.returncode == 1 and "cannot be locked" in second.stdout
     assert run.wait() == 0
