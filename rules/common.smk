@@ -47,6 +47,7 @@ try:
         yaml.safe_load(Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text()),
     )
     DOWNLOADS = downloads(config)
+    FILE_OF = {url: file for file, (url, _) in DOWNLOADS.items()}
     CLUSTER = workflow.remote_exec or config["cluster"]["queue"]
     if CLUSTER:
         check_cluster(config)
@@ -132,7 +133,7 @@ def drop_stale_lock():
 
 def receipts(settings):
     """The receipt of a dataset's download, if it has one."""
-    return [f"{RESOURCES}/downloads/{Path(settings['url']).name}.json"] if "url" in settings else []
+    return [f"{RESOURCES}/downloads/{FILE_OF[settings['url']]}.json"] if "url" in settings else []
 
 
 def not_had():
@@ -212,8 +213,11 @@ def try_again():
                 asked.parent.mkdir(parents=True, exist_ok=True)
                 asked.write_text("first")
                 os.utime(asked, (0, 0))  # no reason to fetch again what is there
-            if receipt.get("status") == "unavailable":
-                place = address(config["datasets"][name]["url"], config["mirror"])
+            url = config["datasets"][name]["url"]
+            if receipt.get("asked", url) != url:  # another address had the name
+                asked.write_text(str(time.time()))
+            elif receipt.get("status") == "unavailable":
+                place = address(url, config["mirror"], FILE_OF[url])
                 elsewhere = path.with_suffix("").is_file() or place != receipt["url"]
                 if elsewhere or (receipt["again"] and is_there(place)):
                     asked.write_text(
