@@ -74,6 +74,7 @@ try:
     config |= whole
     resolve(config, schema, replaced)
     DOWNLOADS = downloads(config)
+    FILE_OF = {url: file for file, (url, _) in DOWNLOADS.items()}
     CLUSTER = workflow.remote_exec or config["cluster"]["queue"]
     if CLUSTER:
         check_cluster(config)
@@ -161,7 +162,7 @@ def drop_stale_lock():
 
 def receipts(settings):
     """The receipt of a dataset's download, if it has one."""
-    return [f"{RESOURCES}/downloads/{Path(settings['url']).name}.json"] if "url" in settings else []
+    return [f"{RESOURCES}/downloads/{FILE_OF[settings['url']]}.json"] if "url" in settings else []
 
 
 def not_had():
@@ -273,8 +274,11 @@ def try_again():
                 asked.parent.mkdir(parents=True, exist_ok=True)
                 asked.write_text("first", encoding="utf-8")
                 os.utime(asked, (0, 0))  # no reason to fetch again what is there
-            if receipt.get("status") == "unavailable":
-                place = address(config["datasets"][name]["url"], config["mirror"])
+            url = config["datasets"][name]["url"]
+            if receipt.get("asked", url) != url:  # another address had the name
+                asked.write_text(str(time.time()), encoding="utf-8")
+            elif receipt.get("status") == "unavailable":
+                place = address(url, config["mirror"], FILE_OF[url])
                 elsewhere = path.with_suffix("").is_file() or place != receipt["url"]
                 if elsewhere or (receipt["again"] and is_there(place)):
                     asked.write_text(

@@ -40,6 +40,7 @@ rule make_dataset:
                 "make_dataset.py",
                 "knnbench/sources.py",
                 "knnbench/datasets.py",
+                "knnbench/rounding.py",
                 "knnbench/metrics.py",
                 "knnbench/truth.py",
                 "knnbench/recall.py",

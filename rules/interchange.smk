@@ -5,11 +5,21 @@ Makes  results/{suite}/ann-benchmarks/: results/ and data/ as ann-benchmarks has
        results/imported/: others' results as tables of ours, for `merge`, `report` and `compare`
 """
 
-# What others call our datasets: by the file that they are downloaded from.
-THEIR_NAMES = {
-    name: Path(settings["url"]).stem if "url" in settings else name
-    for name, settings in config["datasets"].items()
-}
+
+def their_names():
+    """What others call our datasets: by the file that they are downloaded from.
+
+    Of several for one file, that is the first, with the metric that it is made for; the others keep our name.
+    """
+    names = {}
+    for name, settings in config["datasets"].items():
+        theirs = Path(settings["url"]).stem if "url" in settings else name
+        taken = {*names.values(), *config["datasets"]}
+        names[name] = name if theirs in taken else theirs
+    return names
+
+
+THEIR_NAMES = their_names()
 
 
 rule export_results:
@@ -68,10 +78,7 @@ rule import_results:
         python=python("pipeline"),
         foreign=foreign,
         written=lambda wildcards: written(foreign(wildcards)),
-        # Our first name of several for one file: the metric that it is made for.
-        names=lambda wildcards: json.dumps(
-            {theirs: ours for ours, theirs in reversed(THEIR_NAMES.items())}
-        ),
+        names=lambda wildcards: json.dumps({theirs: ours for ours, theirs in THEIR_NAMES.items()}),
         config=lambda wildcards: json.dumps(
             {key: config[key] for key in ("datasets", "timing", "figures")}
         ),

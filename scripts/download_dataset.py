@@ -9,13 +9,36 @@ import json
 import os
 from pathlib import Path
 
-from knnbench.download import DownloadError, WrongFile, address, download, sha256_of
+from knnbench.download import DownloadError, WrongFile, address, download, second_name
 
 
 def locked_digest(lock, name):
     """Digest of a file in a lock of `sha256sum` lines, or None."""
-    lines = lock.read_text(encoding="utf-8").splitlines() if lock.exists() else []
+    lines = lock.read_text(encoding="utf-8", errors="replace").splitlines() if lock.exists() else []
     return next((line.split()[0] for line in lines if line.split()[1:] == [name]), None)
+
+
+def make_way(path, url):
+    """See to it that what lies at `path`, whole or in part, came from `url`: another address may have had the name before.
+
+    A file of an earlier address, which is noted beside it, gets the name that it has if it is not the first of its name.
+
+    Raises
+    ------
+    WrongFile
+        There is a file of that name, too.
+    """
+    note = path.with_name(f"{path.name}.url")
+    earlier = note.read_text(encoding="utf-8") if note.exists() else url
+    if earlier != url:
+        path.with_name(f"{path.name}.part").unlink(missing_ok=True)
+        if path.is_file():
+            aside = path.with_name(second_name(earlier))
+            if aside.exists():
+                raise WrongFile(f"{path}: it is of {earlier}, as {aside} is, and {url} is wanted; remove it")
+            print(f"{path} is of {earlier}; it is {path.rename(aside)} now")
+    if earlier != url or not note.exists():
+        note.write_text(url, encoding="utf-8")
 
 
 def have(url, path, known):
@@ -35,16 +58,10 @@ def have(url, path, known):
     ------
     DownloadError, OSError
     """
-    if Path(url).is_file():
+    if os.path.isfile(url) and (path.is_symlink() or not path.exists()) and Path(url).resolve() != path.resolve():
         path.unlink(missing_ok=True)
         path.symlink_to(Path(url).absolute())
-    if not path.is_file():
-        path.unlink(missing_ok=True)  # a link to what is gone
-        return download(url, path, known)
-    digest = sha256_of(path)
-    if known and digest != known.lower():
-        raise WrongFile(f"{path}: SHA-256 is {digest}, expected {known}; remove it, or update the digest")
-    return digest
+    return download(url, path, known)
 
 
 def main():
@@ -56,20 +73,29 @@ def main():
     arguments = parser.parse_args()
 
     path = arguments.out.with_suffix("")
-    known = arguments.sha256 or locked_digest(arguments.lock, path.name)
-    url = address(arguments.url, os.environ.get("KNNBENCH_MIRROR", ""))
+    url = address(arguments.url, os.environ.get("KNNBENCH_MIRROR", ""), path.name)
     try:
+        known = arguments.sha256 or locked_digest(arguments.lock, path.name)
+        make_way(path, arguments.url)
         digest = have(url, path, known)
     except (DownloadError, OSError) as error:
         print(error)
         again = not isinstance(error, WrongFile)  # which would come again
-        receipt = {"status": "unavailable", "url": url, "reason": str(error), "again": again}
+        receipt = {"status": "unavailable", "asked": arguments.url, "url": url, "reason": str(error), "again": again}
     else:
-        receipt = {"status": "ok", "url": url, "path": str(path), "sha256": digest, "bytes": path.stat().st_size}
+        receipt = {"status": "ok", "asked": arguments.url, "url": url, "path": str(path), "sha256": digest}
+        receipt["bytes"] = path.stat().st_size
         if not known:
-            with open(arguments.lock, "a", encoding="utf-8") as file:
-                file.write(f"{digest}  {path.name}\n")
-            print(f"{path.name}: SHA-256 {digest} recorded in {arguments.lock}; commit it")
+            line = f"{digest}  {path.name}\n"
+            try:
+                with open(arguments.lock, "a", encoding="utf-8") as file:
+                    file.write(line)
+                print(f"{path.name}: SHA-256 {digest} recorded in {arguments.lock}; commit it")
+            except OSError as error:  # others keep the project
+                print(
+                    f"{path.name}: not recorded ({error}); whoever may write {arguments.lock} can add this line:\n{line}",
+                    end="",
+                )
     arguments.out.write_text(json.dumps(receipt, indent=1) + "\n", encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from knnbench import crate
 from knnbench.archive import pack
-from knnbench.config import cells, own_files
+from knnbench.config import cells, downloads, own_files
 from knnbench.download import sha256_of
 from knnbench.folder import text_of
 from knnbench.published import CODE, code_version, keep
@@ -81,7 +81,9 @@ def copy_data(datasets, receipts, timings, out, wanted):
     -------
     files : list of str, what is not put in
     """
-    known = {receipt["url"].rsplit("/", 1)[1]: receipt for receipt in receipts if receipt["status"] == "ok"}
+    # Receipts of earlier versions do not say what was asked for.
+    known = {receipt.get("asked", Path(receipt["url"]).name): receipt for receipt in receipts if receipt["status"] == "ok"}
+    file_of = {url: file for file, (url, _) in downloads({"datasets": datasets}).items()}
     lacking, sources = [], {}
     for name, settings in datasets.items():
         for key in ("path", "train", "test"):
@@ -89,10 +91,10 @@ def copy_data(datasets, receipts, timings, out, wanted):
                 source = Path(settings[key])
                 sources[f"data/{name}.{key}{source.suffix}"] = source
                 settings[key] = f"data/{name}.{key}{source.suffix}"
-        file = Path(settings.get("url", "")).name
-        if file in known:
-            settings["sha256"] = known[file]["sha256"]
-            sources[f"data/{file}"] = Path(known[file]["path"])
+        url = settings.get("url", "")
+        if receipt := known.get(url, known.get(Path(url).name)):
+            settings["sha256"] = receipt["sha256"]
+            sources[f"data/{file_of[url]}"] = Path(receipt["path"])
         if own_files(settings) and not wanted:
             lacking += [f"{settings[key]} (ask whoever measured it)" for key in ("path", "train", "test") if key in settings]
             sizes = timings[timings["dataset"] == name].iloc[0][["n", "d", "queries"]].dropna().astype(int).to_dict()

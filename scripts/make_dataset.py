@@ -9,6 +9,7 @@ import os
 import subprocess
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import h5py
@@ -17,6 +18,7 @@ import numpy as np
 from knnbench.datasets import DataError, map_array, write_neighbors, write_points, write_unavailable
 from knnbench.metrics import METRICS
 from knnbench.recall import score
+from knnbench.rounding import Rounding
 from knnbench.sources import load
 from knnbench.truth import K_MAX, SPARE, exact_neighbors, rank
 
@@ -27,7 +29,8 @@ def main():
     parser.add_argument("--files", nargs="*", help="the receipt of its download, or one's own files")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    part = arguments.out.with_name(f".{arguments.out.name}.{os.getpid()}")  # others may look for it: all of it, or nothing
+    # Others may look for it: all of it, or nothing. In two containers, two of us may have one process id.
+    part = arguments.out.with_name(f".{arguments.out.name}.{uuid.uuid4().hex}")
     try:
         make(arguments.settings, arguments.files, part)
         os.replace(part, arguments.out)
@@ -54,17 +57,22 @@ def make(settings, files, out):
         write_unavailable(out, metric, reason, **about)
         print(reason)
 
+    if receipt.get("asked", settings.get("url")) != settings.get("url"):
+        raise SystemExit(f"{files[0]} is of {receipt['asked']}, and {settings['url']} is wanted; delete it and run again")
     if receipt.get("status") == "unavailable":
         return give_up(receipt["reason"])
     if receipt and not Path(receipt["path"]).exists():  # to be unavailable would replace what was measured
         raise SystemExit(f"{receipt['path']} is gone; put it back, or delete {files[0]} to have it downloaded again")
     try:
         train, test, hosted, origin = load(settings, receipt.get("path"))
+        rounding, remarks = Rounding(train, test), without_direction(train, test)
         origins = [settings.get(part, f"{origin}, {part}") for part in ("train", "test")]
         source = {"source": origin, "source_sha256": receipt.get("sha256")}
-        write_points(out, metric, train, test, origins, **about, **source)
+        write_points(out, metric, rounding.train, rounding.test, origins, **about, **source)
     except DataError as error:
         return give_up(str(error))
+    remarks += filter(None, [rounding.remark()])
+    print("".join(f"{remark}\n" for remark in remarks), end="")
 
     train = map_array(out, "train")
     with h5py.File(out, "r") as file:
@@ -85,7 +93,17 @@ def make(settings, files, out):
         except ValueError as error:
             return give_up(f"{origin}: its own neighbors cannot be compared: {error}; repair or remove them")
         print(f"the file's own neighbours agree with ours for {agreement:.4%} of the ids, ties counted as equal")
-    write_neighbors(out, neighbors, distances, hosted_neighbors_recall=agreement)
+    write_neighbors(out, neighbors, distances, hosted_neighbors_recall=agreement, remarks="\n".join(remarks) or None)
+
+
+def without_direction(train, test):
+    """Say which rows of a download are left out; nothing if none are."""
+    if train.kept is None:
+        return []
+    points, queries = (f"{(~part.kept).sum():,} of {len(part.kept):,}" for part in (train, test))
+    return [
+        f"{points} points and {queries} queries of the file are zero and have no direction: left out, and ids count the others"
+    ]
 
 
 def propose_on_gpu(data):

@@ -3,6 +3,9 @@
 import copy
 import datetime
 import math
+import re
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 import yaml
 from conftest import CONFIG, ROOT, snakemake
 
-from knnbench.config import ConfigError, cells, command_line, downloads, entries, resolve, used
+from knnbench.config import ConfigError, cells, command_line, count_points, downloads, entries, resolve, used
 
 SCHEMA = yaml.safe_load((ROOT / "rules/schemas/config.schema.yaml").read_text())
 
@@ -116,8 +119,8 @@ def own(tmp_path, k, **paths):
         ({"path": "good.hdf5"}, "K = 5 exceeds the 4 points of dataset 'mine'"),
         ({"train": "a.npy", "test": "none.npy"}, "none.npy is not a file"),
         ({"train": "a.npy", "test": "wide.npy"}, "train has dimension 2, test has 3; they must agree"),
-        ({"train": "flat.npy", "test": "a.npy"}, r"train of .*flat.npy has shape \(4,\)"),
-        ({"train": "a.npy", "test": "words.npy"}, "test of .*words.npy has shape .* dtype <U3; expected .*real numbers"),
+        ({"train": "flat.npy", "test": "a.npy"}, r"train of .*flat.npy: shape \(4,\); expected \(rows, d\)"),
+        ({"train": "a.npy", "test": "words.npy"}, "test of .*words.npy: dtype <U3; allowed are real numbers"),
         ({"train": "ragged.npy", "test": "a.npy"}, "ragged.npy is not a .npy file of numbers, in rows of one length"),
         ({"train": "bad.hdf5", "test": "a.npy"}, "bad.hdf5 is not a .npy file of numbers"),
     ],
@@ -134,6 +137,89 @@ def test_own_files_are_looked_at_before_any_job(tmp_path, paths, words):
     with pytest.raises(ConfigError, match=words):
         own(tmp_path, 5, **paths)
     assert own(tmp_path, 4, path="good.hdf5")["datasets"]["mine"]["title"] == "mine"
+
+
+def write_filtered(path):
+    """An HDF5 file that is compressed by what nobody has: the number of the filter is changed in the file."""
+    with h5py.File(path, "w") as file:
+        for part in ("train", "test"):
+            file.create_dataset(part, data=np.ones((100, 2)), chunks=(50, 2), compression="gzip")
+    content = path.read_bytes()
+    assert content.count(b"deflate") == 2
+    deflate = (1).to_bytes(2, "little") + content[content.index(b"deflate") - 6 : content.index(b"deflate")] + b"deflate"
+    path.write_bytes(content.replace(deflate, (32015).to_bytes(2, "little") + deflate[2:].replace(b"deflate", b"unknown")))
+
+
+def write_sets(path, **attributes):
+    with h5py.File(path, "w") as file:
+        file.attrs.update(attributes)
+        for part in ("train", "test"):
+            file[part] = np.arange(6)
+            if not attributes:
+                file[f"size_{part}"] = [4, 2]
+
+
+BROKEN = {
+    "an empty HDF5 file": ("a.hdf5", lambda path, good: path.write_bytes(b""), "a.hdf5 is empty; copy, make or"),
+    "half an HDF5 file": ("a.hdf5", lambda path, good: path.write_bytes(good[:-1]), "cut short; .*truncated file: eof = "),
+    "an unknown filter": (
+        "a.hdf5",
+        lambda path, good: write_filtered(path),
+        r"by HDF5 filter 32015 \(unknown\), which .*h5repack",
+    ),
+    "sets by their sizes": ("a.hdf5", lambda path, good: write_sets(path), "a.hdf5 holds sets .*; take a file of points"),
+    "sets by their type": ("a.hdf5", lambda path, good: write_sets(path, type="sparse"), "a.hdf5 holds sets"),
+    "an empty .npy file": ("a.npy", lambda path, good: path.write_bytes(b""), "a.npy is empty"),
+    "half a header": ("a.npy", lambda path, good: path.write_bytes(good[:50]), "cut short; .*expected 118 bytes got 40"),
+    "rows that are lost": ("a.npy", lambda path, good: path.write_bytes(good[:-1]), "cut short; .*mmap length is greater than"),
+    "an archive": ("a.npy", lambda path, good: path.write_bytes(b"PK\x03\x04".ljust(200)), "got b'PK"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_is_wrong_with_a_file_is_said_before_any_job(tmp_path, case):
+    """In a sentence with the library's own words."""
+    name, build, words = BROKEN[case]
+    np.save(tmp_path / "good.npy", np.ones((4, 2)))
+    with h5py.File(tmp_path / "good.hdf5", "w") as file:
+        file["train"] = file["test"] = np.ones((4, 2))
+    build(tmp_path / name, (tmp_path / f"good{(tmp_path / name).suffix}").read_bytes())
+    with pytest.raises(ConfigError, match=words) as error:
+        own(tmp_path, 1, **({"path": name} if name == "a.hdf5" else {"train": "good.npy", "test": name}))
+    assert "\n" not in str(error.value) and str(error.value).startswith("datasets.mine: ")
+
+
+def test_a_file_that_is_open_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.delenv("HDF5_USE_FILE_LOCKING", raising=False)
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["train"] = file["test"] = np.ones((4, 2))
+    script = "import h5py, sys\nfile = h5py.File(sys.argv[1], 'a')\nprint('open', flush=True)\nsys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", script, tmp_path / "a.hdf5"], **pipes) as holder:
+        holder.stdout.readline()
+        try:
+            with pytest.raises(ConfigError, match=r"a.hdf5 is locked: another program has it open .*unable to lock file"):
+                own(tmp_path, 1, path="a.hdf5")
+        finally:
+            holder.communicate()
+    own(tmp_path, 1, path="a.hdf5")
+
+
+@pytest.mark.parametrize(("name", "opener"), [("a.hdf5", "h5py.File"), ("a.npy", "numpy.lib.format.open_memmap")])
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch, name, opener):
+    """Root may read everything: what the libraries say to others is put into their mouths."""
+    (tmp_path / name).write_bytes(b"x")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(opener, refuse)
+    path = str(tmp_path / name)
+    settings = {"source": "file"} | ({"path": path} if name == "a.hdf5" else {"train": path, "test": path})
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=rf"{name} may not be read; its owner can .*chmod a\+r.*Permission denied"):
+            count_points("mine", settings)
+        monkeypatch.setattr("os.stat", refuse)  # nor the folder above it be searched
 
 
 def test_cells_of_the_paper():
@@ -159,9 +245,17 @@ def test_downloads_are_shared_and_never_confused():
     assert files["glove-100-angular.hdf5"][1].startswith("544af1d5")
     config["datasets"]["mnist-manhattan"]["sha256"] = "A" * 64
     assert downloads(config)["mnist-784-euclidean.hdf5"][1] == "a" * 64
-    config["datasets"]["mnist-manhattan"]["url"] = "https://elsewhere.org/mnist-784-euclidean.hdf5"
-    with pytest.raises(ConfigError, match="datasets.mnist-manhattan: mnist-784-euclidean.hdf5 is also wanted from"):
+    config["datasets"]["mnist-euclidean"]["sha256"] = "b" * 64
+    with pytest.raises(
+        ConfigError, match="datasets.mnist-manhattan.sha256: https://ann.* is also wanted with bbbb.*; make the"
+    ):
         downloads(config)
+    # Another address is another file, even if the name is the same; names of the others do not change.
+    config["datasets"]["mnist-manhattan"]["url"] = "https://elsewhere.org/mnist-784-euclidean.hdf5"
+    config["datasets"]["new"] = {"url": "https://third.org/mnist-784-euclidean.hdf5"}
+    more = downloads(config)
+    assert set(files) < set(more) and len(more) == 11 and len({url for url, _ in more.values()}) == 11
+    assert all(re.fullmatch(r"mnist-784-euclidean-[0-9a-f]{8}\.hdf5", name) for name in set(more) - set(files))
 
 
 def test_a_mirror_is_no_dataset(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -12,8 +13,9 @@ import pytest
 from conftest import ROOT
 
 from knnbench import datasets
-from knnbench.datasets import DataError, Unavailable, check_points, read_dataset
+from knnbench.datasets import DataError, Unavailable, check_points, in_blocks, read_dataset, renumber
 from knnbench.metrics import METRICS
+from knnbench.rounding import Rounding
 from knnbench.sources import draw, load
 
 GOOD = np.arange(12, dtype=float).reshape(4, 3) + 1
@@ -137,6 +139,103 @@ def test_what_could_not_be_had_says_why(tmp_path):
         read_dataset(out)
 
 
+def download_of(tmp_path, **datasets):
+    """A file that was downloaded, with its receipt and the settings of a dataset of it."""
+    path, url = write_hdf5(tmp_path / "file.hdf5", **datasets), "http://host/file.hdf5"
+    with h5py.File(path, "r+") as file:
+        file.attrs["distance"] = "angular"
+    receipt = tmp_path / "file.hdf5.json"
+    receipt.write_text(json.dumps({"status": "ok", "asked": url, "path": str(path), "sha256": "0"}))
+    return {"metric": "angular", "source": "url", "url": url}, receipt
+
+
+def test_rows_of_a_download_without_a_direction_are_left_out(tmp_path):
+    """They are nobody's neighbours and no queries, it is said how many they are, and others' ids are still understood."""
+    generator = np.random.default_rng(0)
+    train, test = generator.normal(size=(300, 4)).astype("f4"), generator.normal(size=(9, 4)).astype("f4")
+    train[5::30], test[3] = 0, 0
+    with np.errstate(invalid="ignore"):
+        cosines = test @ train.T / np.linalg.norm(test, axis=1)[:, None] / np.linalg.norm(train, axis=1)
+    theirs = np.argsort(-np.nan_to_num(cosines, nan=-2), axis=1)[:, :10]
+    settings, receipt = download_of(tmp_path, train=train, test=test, neighbors=theirs)
+    dataset = read_dataset(make(tmp_path, settings, receipt))
+    assert dataset.train.shape == (290, 4) and dataset.test.shape == (8, 4) and dataset.neighbors.shape == (8, 100)
+    assert np.allclose(np.linalg.norm(dataset.train, axis=1), 1)
+    rows = np.flatnonzero(train.any(axis=1))
+    assert np.array_equal(rows[dataset.neighbors[:, :10]], np.delete(theirs, 3, axis=0))
+    assert np.array_equal(renumber(theirs, dataset.kept), dataset.neighbors[:, :10])
+    assert set(renumber(np.full((9, 1), 5), dataset.kept).ravel()) == {-1}
+    with h5py.File(tmp_path / "out.hdf5") as file:
+        assert file.attrs["hosted_neighbors_recall"] == 1
+        assert file.attrs["remarks"].startswith(
+            "10 of 300 points and 1 of 9 queries of the file are zero and have no direction"
+        )
+    for part, what in ((train, "every row is zero"), (np.zeros(4), r"shape \(4,\)")):
+        settings, receipt = download_of(tmp_path, train=np.zeros_like(part), test=test)
+        with pytest.raises(Unavailable, match=what):
+            read_dataset(make(tmp_path, settings, receipt))
+
+
+def test_a_download_without_zeros_is_as_it_was(tmp_path):
+    settings, receipt = download_of(tmp_path, train=GOOD, test=GOOD[:2])
+    with h5py.File(make(tmp_path, settings, receipt)) as file:
+        assert "remarks" not in file.attrs and set(file) == {"train", "test", "neighbors", "distances", "distances_float64"}
+
+
+def test_a_receipt_of_another_address_is_not_believed(tmp_path):
+    settings, receipt = download_of(tmp_path, train=GOOD, test=GOOD[:2])
+    done = make(tmp_path, settings | {"url": "http://other/file.hdf5"}, receipt, check=False)
+    assert done.returncode == 1 and "is of http://host/file.hdf5, and http://other/file.hdf5 is wanted" in done.stderr
+
+
+NORMAL = np.random.default_rng(0).normal(size=(2000, 3))
+LOST = {
+    "times": (1_700_000_000_000 + np.arange(2000)[:, None] * [1, 7], "of 2,000 distinct points 1 are left"),
+    "times as float64": (1.7e12 + np.arange(2000)[:, None] * [1.0, 7], "of 2,000 distinct points 1 are left"),
+    "unsigned": (np.uint64(2**63) + np.arange(2000, dtype=np.uint64)[:, None], "of 2,000 distinct points 1 are left"),
+    "integers over 2^24": (2**24 + np.arange(2000)[:, None], r"move by 0\.707 .*; of 2,000 distinct points 1,001 are left"),
+    "far from the origin": (5e6 + 1000 * NORMAL, r"of their standard deviation; of 2,000 distinct points 2,000 are left"),
+    "one column": (NORMAL + np.array([0, 0, 1e7]), "those of column 2 move by"),
+    "too small": (NORMAL * 1e-60, "of 2,000 distinct points 1 are left"),
+}
+KEPT = {
+    "normal": NORMAL,
+    "heavy tails": np.random.default_rng(0).standard_cauchy((2000, 3)),
+    "integers": np.random.default_rng(0).integers(-(2**24), 2**24, (2000, 3)),
+    "a constant column": np.column_stack([np.full(2000, 0.1), NORMAL]),
+    "zeros of both signs": np.array([[0.0], [-0.0], [1.0]]),
+    "float32": NORMAL.astype("f4"),
+    "pictures": np.arange(256, dtype="u1").reshape(-1, 1),
+}
+
+
+def lost(points, monkeypatch):
+    """What is said of points that come in small blocks."""
+    monkeypatch.setattr(datasets, "BLOCK_NUMBERS", 1000)
+    rounding = Rounding(in_blocks(points), in_blocks(points[:10]))
+    passed = [np.concatenate(list(part.blocks)) for part in (rounding.train, rounding.test)]
+    assert np.array_equal(passed[0], points) and np.array_equal(passed[1], points[:10])
+    return rounding.remark()
+
+
+@pytest.mark.parametrize("case", LOST)
+def test_what_float32_loses_is_said(case, monkeypatch):
+    points, words = LOST[case]
+    assert re.search(words, lost(points, monkeypatch))
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_harmless_rounding_is_not(case, monkeypatch):
+    assert lost(KEPT[case], monkeypatch) is None
+
+
+def test_what_float32_loses_is_kept_with_the_dataset(tmp_path):
+    np.save(tmp_path / "a.npy", LOST["times"][0])
+    done = make(tmp_path, {"metric": "manhattan", "source": "file", "train": "a.npy", "test": "a.npy"}, check=False)
+    with h5py.File(tmp_path / "out.hdf5") as file:
+        assert file.attrs["remarks"] in done.stdout and "of 2,000 distinct points 1 are left" in done.stdout
+
+
 def test_a_download_that_is_gone_is_no_reason_to_measure_again(tmp_path):
     receipt = tmp_path / "file.hdf5.json"
     receipt.write_text(json.dumps({"status": "ok", "path": str(tmp_path / "file.hdf5"), "sha256": "0"}))
@@ -183,7 +282,7 @@ def test_own_npy(tmp_path):
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda path: path.write_bytes(b"<html>not found</html>"), "cannot be read"),
+        (lambda path: path.write_bytes(b"<html>not found</html>"), "is not an HDF5 file with train and test (Unable"),
         (lambda path: write_hdf5(path, train=GOOD), "has no dataset 'test', only ['train']"),
         (lambda path: write_hdf5(path, train=GOOD, test=GOOD[:, :2]), "train has dimension 3, test has 2; they must agree"),
         (lambda path: write_hdf5(path, train=GOOD, test=GOOD, neighbors=[[0]]), "its own neighbors cannot be compared"),
@@ -207,6 +306,7 @@ def test_ragged_rows_are_one_clear_error(tmp_path):
         file["test"] = GOOD
     npy = {"metric": "euclidean", "source": "file", "train": "a.npy", "test": "a.npy"}
     hdf5 = {"metric": "euclidean", "source": "file", "path": "a.hdf5"}
-    for settings, words in ((npy, "a.npy: cannot be read"), (hdf5, "train is not a plain array of numbers")):
+    no_rows = "a.npy is not a .npy file of numbers, in rows of one length"
+    for settings, words in ((npy, no_rows), (hdf5, "train is not a plain array of numbers")):
         done = make(tmp_path, settings, check=False)
         assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr

@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from conftest import ROOT
 
-from knnbench.download import DownloadError, address, download, is_there
+from knnbench.download import DownloadError, address, download, is_there, second_name
 
 CONTENT = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 5000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -20,11 +21,13 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 class Handler(http.server.BaseHTTPRequestHandler):
     """Serves CONTENT; `script` holds what the next requests get instead, and `seen` what they asked."""
 
-    script, seen, ranges = [], [], True
+    script, seen, ranges, pause = [], [], True, None
 
     def do_GET(self):
         type(self).seen.append(dict(self.headers))
         action = self.script.pop(0) if self.script else "good"
+        if self.pause:
+            self.pause.wait()
         if isinstance(action, int):
             self.send_error(action)
             return
@@ -48,7 +51,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url():
-    Handler.script, Handler.seen, Handler.ranges = [], [], True
+    Handler.script, Handler.seen, Handler.ranges, Handler.pause = [], [], True, None
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/file.hdf5"
@@ -137,7 +140,8 @@ def run(url, path, mirror=""):
 
 def test_first_digest_is_locked(url, path):
     receipt = run(url, path)
-    assert receipt == {"status": "ok", "url": url, "path": str(path), "sha256": DIGEST, "bytes": len(CONTENT)}
+    expected = {"status": "ok", "asked": url, "url": url, "path": str(path), "sha256": DIGEST, "bytes": len(CONTENT)}
+    assert receipt == expected
     lock = path.with_name("lock")
     assert lock.read_text() == f"{DIGEST}  file.hdf5\n"
     path.unlink()
@@ -164,11 +168,72 @@ def test_mirrors(url, path, tmp_path):
     seen = len(Handler.seen)
     assert run(url, path, str(folder))["url"] == str(folder / "file.hdf5")
     assert len(Handler.seen) == seen and path.resolve() == folder / "file.hdf5"
-    assert run("http://127.0.0.1:9/file.hdf5", path)["status"] == "ok"  # without the mirror, it is still there
+    assert run(url, path)["status"] == "ok" and len(Handler.seen) == seen  # without the mirror, it is still there
     path.unlink()
     base = url.rsplit("/", 1)[0]
     assert run("http://127.0.0.1:9/ann/file.hdf5", path, f"{base}/")["url"] == url
-    assert address("http://host/a/b.hdf5", "http://mirror/x") == "http://mirror/x/b.hdf5"
+    assert address("http://host/a/b.hdf5", "http://mirror/x", "b-2.hdf5") == "http://mirror/x/b-2.hdf5"
+
+
+def test_a_mirror_never_costs_a_file(url, path, tmp_path):
+    """A mirror that is the folder of downloads, or a link to it; a file that somebody put there beside a mirror's."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    for mirror in (tmp_path, tmp_path / "link"):
+        path.write_bytes(CONTENT)
+        assert run(url, path, str(mirror))["sha256"] == DIGEST
+        assert path.read_bytes() == CONTENT and not path.is_symlink()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file.hdf5").write_bytes(b"other")
+    assert run(url, path, str(tmp_path / "other"))["sha256"] == DIGEST and path.read_bytes() == CONTENT
+    path.unlink()
+    path.symlink_to(tmp_path / "gone")
+    assert run(url, path, str(tmp_path))["sha256"] == DIGEST and path.read_bytes() == CONTENT  # downloaded: it led nowhere
+    assert not Handler.script and len(Handler.seen) == 1
+
+
+def test_another_address_is_another_file(url, path):
+    """What another address left under the name, whole or in part, is not taken for this one's; it keeps a name of its own."""
+    path.write_bytes(b"of somebody else")
+    run(url, path)  # put there by hand: it is the file
+    assert not Handler.seen
+    path.with_name("file.hdf5.part").write_bytes(b"half of it")
+    other = url.replace("file.hdf5", "b/file.hdf5")
+    path.with_name("lock").unlink()
+    assert run(other, path)["asked"] == other and path.read_bytes() == CONTENT and "Range" not in Handler.seen[0]
+    assert path.with_name(second_name(url)).read_bytes() == b"of somebody else"
+    path.with_name("lock").unlink()
+    path.with_name(second_name(other)).write_bytes(b"that name is taken")
+    again = run(url, path)
+    assert again["status"] == "unavailable" and f"{url} is wanted; remove it" in again["reason"] and not again["again"]
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_lock_that_may_not_be_written_is_said(url, path, capfd):
+    path.with_name("lock").symlink_to("no/such/folder")
+    assert run(url, path)["sha256"] == DIGEST
+    assert f"can add this line:\n{DIGEST}  file.hdf5" in capfd.readouterr().out
+
+
+def test_two_at_once_write_one_file(url, path):
+    """The second waits for the first and takes its file; a file system without locks is no reason to fail."""
+    Handler.pause = threading.Event()
+    threads = [threading.Thread(target=download, args=(url, path, DIGEST)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while not Handler.seen:
+        time.sleep(0.01)
+    time.sleep(0.3)  # the others had their chance
+    assert len(Handler.seen) == 1
+    Handler.pause.set()
+    for thread in threads:
+        thread.join()
+    assert path.read_bytes() == CONTENT and len(Handler.seen) == 1
+    assert [each.name for each in path.parent.iterdir()] == ["file.hdf5"]
+
+
+def test_no_locks(url, path, monkeypatch):
+    monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(37, "No locks available")))
+    assert download(url, path, DIGEST) == DIGEST
 
 
 def test_what_answers(url):

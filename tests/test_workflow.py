@@ -239,7 +239,7 @@ def test_interrupted_run_is_finished_without_measuring_again(project, number):
     overlay = write_overlay(project, TINY)
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", overlay]
     said = project / "run.log"
-    with open(said, "w") as log:
+    with open(said, "w", encoding="utf-8") as log:
         run = subprocess.Popen(
             command,
             cwd=project,

@@ -6,15 +6,16 @@ import datetime
 import difflib
 import fnmatch
 import math
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import jsonschema
-import numpy as np
 import yaml
 
-from knnbench.datasets import REAL, DataError, plain_array
+from knnbench.datasets import DataError, check_form, open_array
+from knnbench.download import second_name
 from knnbench.metrics import METRICS
 from knnbench.words import tell_apart
 
@@ -235,7 +236,7 @@ def resolve(config, schema, replaced=()):
         hint = REPLACES if error.validator == "required" and tuple(error.absolute_path)[:2] in replaced else ""
         raise ConfigError(explain(error) + hint)
     mirror = config["mirror"] = config["datasets"].pop("mirror", "")
-    if mirror and not mirror.startswith(("http://", "https://")) and not Path(mirror).is_dir():
+    if mirror and not mirror.startswith(("http://", "https://")) and not os.path.isdir(mirror):
         raise ConfigError(f"datasets.mirror: {mirror} is neither a folder nor an address that begins with http:// or https://")
     if config["timing"]["min_repeats"] > config["timing"]["max_repeats"]:
         raise ConfigError("timing: min_repeats is over max_repeats; raise max_repeats")
@@ -394,7 +395,13 @@ def count_points(name, settings):
     if source != "file":
         return settings["n"]
     for path in own_files(settings):
-        if not Path(path).is_file():
+        try:
+            regular = stat.S_ISREG(os.stat(path).st_mode)
+        except PermissionError:  # a folder above it: who opens it says so
+            regular = True
+        except (OSError, ValueError):
+            regular = False
+        if not regular:
             raise ConfigError(f"datasets.{name}: {path} is not a file; paths start in the folder that Snakemake runs in")
     train, test = (read_header(name, settings, part) for part in ("train", "test"))
     if train[1] != test[1]:
@@ -411,23 +418,11 @@ def read_header(name, settings, part):
     """
     path = settings.get("path") or settings[part]
     try:
-        if "path" in settings:
-            with h5py.File(path, "r") as file:
-                points = plain_array(file, part, path)
-                shape, dtype = points.shape, points.dtype
-        else:
-            points = np.load(path, mmap_mode="r", allow_pickle=False)
-            shape, dtype = points.shape, points.dtype
+        points = open_array(path, part if "path" in settings else None)
+        check_form(points.shape, points.dtype, f"{part} of {path}")
     except DataError as error:
         raise ConfigError(f"datasets.{name}: {error}") from error
-    except (OSError, KeyError, ValueError, AttributeError, EOFError, SyntaxError, MemoryError) as error:
-        expected = "an HDF5 file with train and test" if "path" in settings else "a .npy file of numbers, in rows of one length"
-        raise ConfigError(f"datasets.{name}: {path} is not {expected}") from error
-    if len(shape) != 2 or 0 in shape or dtype.kind not in REAL:
-        raise ConfigError(
-            f"datasets.{name}: {part} of {path} has shape {shape} and dtype {dtype}; expected (rows, d) and real numbers"
-        )
-    return shape
+    return points.shape
 
 
 def cells(config):
@@ -450,6 +445,9 @@ def cells(config):
 def downloads(config):
     """List the files to download; datasets that name the same address share one.
 
+    A file is kept, and looked for in a mirror, by the name at the end of its address. Where several addresses end in one name,
+    the first in the configuration has it, and the name of every other one gets eight digits of the SHA-256 of its address.
+
     Returns
     -------
     downloads : dict, file name -> (address, demanded SHA-256 or "")
@@ -457,20 +455,19 @@ def downloads(config):
     Raises
     ------
     ConfigError
-        Two datasets want different files under one name.
+        Two datasets want different files from one address.
     """
     files = {}
     for name, settings in config["datasets"].items():
         if "url" not in settings:
             continue
         url, digest = settings["url"], settings.get("sha256", "").lower()
-        known_url, known_digest = files.get(Path(url).name, (url, ""))
-        if url != known_url or (digest and known_digest and digest != known_digest):
-            raise ConfigError(
-                f"datasets.{name}: {Path(url).name} is also wanted from {known_url}, or with another sha256; "
-                "downloads are kept by their file name, so make the entries agree"
-            )
-        files[Path(url).name] = (url, digest or known_digest)
+        plain = Path(url).name
+        file = plain if files.get(plain, (url,))[0] == url else second_name(url)
+        _, known_digest = files.get(file, (url, ""))
+        if digest and known_digest and digest != known_digest:
+            raise ConfigError(f"datasets.{name}.sha256: {url} is also wanted with {known_digest}; make the entries agree")
+        files[file] = (url, digest or known_digest)
     return files
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import mmap
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,19 @@ from knnbench.metrics import METRICS, Metric
 REAL = "fiub"  # kinds of dtype that are searched, as float32
 BLOCK_NUMBERS = 2**24  # of points that are held at once: 128 MiB as float64
 PAGE_BYTES = 4096
+HDF5_FILE = "an HDF5 file with train and test"
+NUMPY_FILE = "a .npy file of numbers, in rows of one length"
+CUT_SHORT = "is cut short; copy, make or download it again"
+# What the libraries say of a file that they do not open -> what that means, and what to do.
+MEANINGS = {
+    "Permission denied": "may not be read; its owner can allow that with chmod a+r, and a+x on the folders above it",
+    "Resource temporarily unavailable": "is locked: another program has it open for writing; close it there",
+    "already open for": "is marked as open for writing; close it there, or, if nobody has it open, h5clear -s removes the mark",
+    "unable to lock file": "cannot be locked on this file system; copy it to another disk",
+    "truncated file": CUT_SHORT,
+    "mmap length is greater than file size": CUT_SHORT,
+    "EOF: reading array": CUT_SHORT,
+}
 
 
 class DataError(ValueError):
@@ -37,11 +51,13 @@ class Points:
     shape : tuple of int
     dtype : numpy.dtype
     blocks : iterator of ndarray, consecutive rows
+    kept : ndarray of bool or None, which rows of their source these are, if some are left out
     """
 
     shape: tuple
     dtype: np.dtype
     blocks: Iterator
+    kept: np.ndarray | None = None
 
 
 def block_rows(d):
@@ -49,8 +65,8 @@ def block_rows(d):
     return max(1, BLOCK_NUMBERS // max(1, d))
 
 
-def in_blocks(values):
-    """Points of an array, or of a dataset in an HDF5 file."""
+def in_blocks(values, kept=None):
+    """Points of an array, or of a dataset in an HDF5 file: of all its rows, or of those that are True in `kept`."""
     step = block_rows(values.shape[1]) if len(values.shape) == 2 else 1
 
     def blocks():
@@ -59,9 +75,88 @@ def in_blocks(values):
                 block = values[first : first + step]
             except (OSError, RuntimeError, MemoryError) as error:
                 raise DataError(f"rows from {first} cannot be read ({error}); make or download the file again") from error
-            yield block
+            some = block if kept is None else block[kept[first : first + step]]
+            if len(some):
+                yield some
 
-    return Points(values.shape, values.dtype, blocks())
+    shape = values.shape if kept is None else (int(kept.sum()), *values.shape[1:])
+    return Points(shape, values.dtype, blocks(), kept)
+
+
+def why_not(path, error, expected):
+    """Say in a sentence why a library did not open a file: its words, what they mean, and what to do.
+
+    Parameters
+    ----------
+    path : path of the file
+    error : Exception
+    expected : str, what the file should be
+
+    Returns
+    -------
+    sentence : str
+    """
+    words = " ".join(str(error).split())
+    other = "cannot be read" if getattr(error, "errno", None) else f"is not {expected}"
+    if os.path.isfile(path) and not os.path.getsize(path):
+        other = "is empty; copy, make or download it again"
+    meaning = next((meaning for said, meaning in MEANINGS.items() if said in words), other)
+    return f"{path} {meaning} ({words})"
+
+
+def open_array(path, name=None):
+    """Open one array of a .npy file, or the dataset `name` of an HDF5 file, without reading it.
+
+    Parameters
+    ----------
+    path : path of the file
+    name : str or None
+
+    Returns
+    -------
+    values : ndarray, mapped from the file, or h5py.Dataset
+
+    Raises
+    ------
+    DataError
+        The file cannot be opened or is not what its name says, or its array is no plain array of numbers that can be had here.
+    """
+    try:
+        if name is None:
+            return np.lib.format.open_memmap(path, mode="r")
+        file = h5py.File(path, "r")
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+        raise DataError(why_not(path, error, HDF5_FILE if name else NUMPY_FILE)) from error
+    values = plain_array(file, name, path)
+    if values.ndim == 1 and (f"size_{name}" in file or text_attribute(file, "type") == "sparse"):
+        raise DataError(
+            f"{path} holds sets (type sparse: {name} lists the members of all sets), and sets have no coordinates; "
+            "take a file of points, rows of numbers of one length"
+        )
+    check_filters(values, name, path)
+    return values
+
+
+def check_filters(values, name, path):
+    """Check that the HDF5 library here can read what an array is compressed by.
+
+    Raises
+    ------
+    DataError
+    """
+    filters = values.id.get_create_plist()
+    for number in range(filters.get_nfilters()):
+        code, _, _, called = filters.get_filter(number)
+        if h5py.h5z.filter_avail(code):
+            continue
+        try:  # a filter that is optional may not have been applied
+            values[:1]
+        except (OSError, RuntimeError) as error:
+            known = called.decode(errors="replace") or "without a name"
+            raise DataError(
+                f"{path}: {name} is compressed by HDF5 filter {code} ({known}), which the HDF5 library here does not have "
+                f"({' '.join(str(error).split())}); write it again with gzip, such as h5repack -f GZIP=1 does, or uncompressed"
+            ) from error
 
 
 def plain_array(file, name, path):
@@ -140,6 +235,8 @@ class Dataset:
     neighbors : ndarray, shape (q, min(100, n)), int32, sorted by distance
     distances : ndarray, same shape, float64
     sha256 : str, of metric, train and test
+    kept : tuple of two ndarray of bool, or None
+        Which rows of train and test of the file that it was made from it has, if some are left out.
     """
 
     metric: Metric
@@ -148,6 +245,27 @@ class Dataset:
     neighbors: np.ndarray
     distances: np.ndarray
     sha256: str
+    kept: tuple | None = None
+
+
+def renumber(ids, kept):
+    """An answer of others, who search all rows of a file, as one of the dataset that was made of it.
+
+    Parameters
+    ----------
+    ids : ndarray, shape (q, k), row numbers of the file's train for every row of its test
+    kept : as `Dataset` has it
+
+    Returns
+    -------
+    ids : ndarray, shape (rows of test that the dataset has, k)
+        -1 for a row that it does not have. What does not fit the file is returned as it is.
+    """
+    if kept is None or ids.ndim != 2 or len(ids) != len(kept[1]) or ids.dtype.kind not in "iu":
+        return ids
+    train, test = kept
+    own = np.append(np.where(train, np.cumsum(train) - 1, -1), -1)
+    return own[np.where((ids >= 0) & (ids < len(train)), ids, len(train))][test]
 
 
 def check_form(shape, dtype, origin):
@@ -229,6 +347,8 @@ def write_points(path, metric, train, test, origins=("train", "test"), **attribu
                 written[first : first + len(block)] = block
                 digest.update(block)
                 first += len(block)
+            if points.kept is not None:
+                file.create_dataset(f"{name}_kept", data=points.kept, track_times=False)
         # ann-benchmarks' four attributes first; its readers ignore the rest.
         known = {"distance": metric.name, "type": "dense", "dimension": train.shape[1], "point_type": "float"}
         ours = {"n": train.shape[0], "q": test.shape[0], "sha256": digest.hexdigest()}
@@ -294,6 +414,7 @@ def read_dataset(path):
     with h5py.File(path, "r") as file:
         if reason := file.attrs.get("unavailable"):
             raise Unavailable(reason)
+        masks = [file[name][:] for name in ("train_kept", "test_kept") if name in file]
         return Dataset(
             metric=METRICS[file.attrs["distance"]],
             train=map_array(path, "train"),
@@ -301,4 +422,5 @@ def read_dataset(path):
             neighbors=file["neighbors"][:],
             distances=file["distances_float64"][:],
             sha256=file.attrs["sha256"],
+            kept=tuple(masks) or None,
         )

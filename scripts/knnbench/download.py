@@ -1,7 +1,10 @@
 """Download a file once: resumable, retried, checked, then moved into place. Standard library only."""
 
+import contextlib
+import fcntl
 import hashlib
 import http.client
+import os
 import time
 import urllib.error
 import urllib.request
@@ -22,13 +25,18 @@ class WrongFile(DownloadError):
     """Something came that is not the file: another try would bring it again."""
 
 
-def address(url, mirror):
-    """Where to look for the file of `url`: in the folder `mirror` if it is there, below the address `mirror`, or at `url`."""
-    name = url.rsplit("/", 1)[1]
+def address(url, mirror, name):
+    """Where to look for the file of `url`: as `name` in the folder `mirror` or below the address `mirror`, or at `url`."""
     if mirror.startswith(("http://", "https://")):
         return f"{mirror.rstrip('/')}/{name}"
-    there = Path(mirror, name)
-    return str(there) if mirror and there.is_file() else url
+    there = os.path.join(mirror, name)
+    return there if mirror and os.path.isfile(there) else url
+
+
+def second_name(url):
+    """Name of the file of `url` where another address has the plain name: with eight digits of the address's SHA-256."""
+    name = Path(url).name
+    return f"{Path(name).stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}{Path(name).suffix}"
 
 
 def request(url, **headers):
@@ -37,7 +45,7 @@ def request(url, **headers):
 
 def is_there(url):
     """Whether a file or an address answers, without waiting long for it."""
-    if Path(url).is_file():
+    if os.path.isfile(url):
         return True
     try:
         with urllib.request.urlopen(request(url, Range="bytes=0-0"), timeout=PROBE_S):
@@ -64,7 +72,7 @@ def fetch(url, part):
         if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{have}":
             return  # it was complete
         if error.code == 416:  # it is a part of another file
-            part.unlink()
+            os.truncate(part, 0)
             raise
         if error.code in (408, 425, 429) or error.code >= 500:
             raise
@@ -84,8 +92,29 @@ def sha256_of(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextlib.contextmanager
+def alone(part, path):
+    """Hold a partial file, as another run may use the folder: whoever comes second waits.
+
+    Yields whether `path` is still to be had: the other one may have finished it meanwhile.
+    """
+    while True:
+        with open(part, "ab") as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            held = os.path.exists(part) and os.path.samestat(os.fstat(file.fileno()), os.stat(part))
+            if not held and not path.is_file():  # the other one threw it away
+                continue
+            try:
+                yield not path.is_file()
+            finally:
+                if held and part.exists() and not part.stat().st_size:
+                    part.unlink()
+            return
+
+
 def download(url, path, sha256=None, retries=4, pause_s=2.0):
-    """Download `url` to `path`.
+    """Have the file of `url` at `path`: as it is there already, or downloaded.
 
     What arrived of an interrupted download stays beside `path` as `.part` and is continued by the next call.
 
@@ -109,6 +138,18 @@ def download(url, path, sha256=None, retries=4, pause_s=2.0):
     path = Path(path)
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file():
+        with alone(part, path) as wanted:
+            if wanted:
+                return complete(url, part, path, sha256, retries, pause_s)
+    found = sha256_of(path)
+    if sha256 and found != sha256.lower():
+        raise WrongFile(f"{path}: SHA-256 is {found}, expected {sha256}; remove it, or update the digest")
+    return found
+
+
+def complete(url, part, path, sha256, retries, pause_s):
+    """Fetch what `part` lacks, check it and move it to `path`; as `download` says."""
     in_vain = most = 0
     while True:
         try:
@@ -133,7 +174,7 @@ def download(url, path, sha256=None, retries=4, pause_s=2.0):
         part.unlink()
         raise WrongFile(
             f"{url}: SHA-256 is {found}, expected {sha256}; deleted. If the host has published a new version on purpose, "
-            f"update the digest in config.yaml or downloads.sha256 and delete {path}.json"
+            f"or this is another address, update the digest in config.yaml or downloads.sha256 and delete {path}.json"
         )
     part.rename(path)
     return found

@@ -6,7 +6,18 @@ import h5py
 import numpy as np
 from sklearn.datasets import load_digits
 
-from knnbench.datasets import DataError, Points, block_rows, in_blocks, plain_array, read_plain, text_attribute
+from knnbench.datasets import (
+    DataError,
+    Points,
+    block_rows,
+    check_form,
+    in_blocks,
+    open_array,
+    read_plain,
+    renumber,
+    text_attribute,
+)
+from knnbench.metrics import METRICS
 
 
 def draw(kind, rows, d, generator, offset=0.0):
@@ -41,24 +52,19 @@ def draw(kind, rows, d, generator, offset=0.0):
     return Points((rows, d), np.dtype(np.float32), blocks())
 
 
-def open_array(path, name=None):
-    """Open one array of a .npy file, or the dataset `name` of an HDF5 file, without reading it.
+def have_directions(values, origin):
+    """Which rows of a downloaded array are not zero: only those have a direction.
 
     Raises
     ------
     DataError
-        The file is not what its name says, lacks the dataset, or holds rows of different lengths.
+        None has one.
     """
-    try:
-        if name is None:
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
-            if not isinstance(values, np.ndarray):
-                raise ValueError("it is an archive of several arrays")
-            return values
-        file = h5py.File(path, "r")
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); expected an HDF5 file or a .npy file without pickles") from error
-    return plain_array(file, name, path)
+    with np.errstate(over="ignore"):
+        kept = np.concatenate([block.astype(np.float32).any(axis=1) for block in in_blocks(values).blocks])
+    if not kept.any():
+        raise DataError(f"{origin}: every row is zero, which has no direction; take another file or metric")
+    return kept
 
 
 def load(settings, download=None):
@@ -72,6 +78,7 @@ def load(settings, download=None):
     Returns
     -------
     train, test : Points, shapes (n, d) and (q, d); take all of train before test
+        Of a download for a metric of directions, without its rows of zeros: nobody here can repair them.
     hosted : ndarray or None
         Neighbours that the file brought along for the same metric; to be checked, never trusted.
     origin : str, for messages and for the dataset's `source` attribute
@@ -96,11 +103,18 @@ def load(settings, download=None):
             train, test = (in_blocks(open_array(settings[part])) for part in ("train", "test"))
             return train, test, None, f"{settings['train']}, {settings['test']}"
         path = Path(download or settings["path"])
-        train, test = (in_blocks(open_array(path, part)) for part in ("train", "test"))
+        origin = settings.get("url", str(path))
+        arrays, kept = [open_array(path, part) for part in ("train", "test")], None
+        if source == "url" and METRICS[settings["metric"]].normalised:
+            for values, part in zip(arrays, ("train", "test"), strict=True):
+                check_form(values.shape, values.dtype, f"{origin}, {part}")
+            kept = tuple(have_directions(values, origin) for values in arrays)
+            kept = None if all(mask.all() for mask in kept) else kept
+        train, test = map(in_blocks, arrays, kept or (None, None))
         with h5py.File(path, "r") as file:
             has_neighbors = "neighbors" in set(file) and text_attribute(file, "distance") == settings["metric"]
             hosted = read_plain(file, "neighbors", path) if has_neighbors else None
-        return train, test, hosted, settings.get("url", str(path))
+        return train, test, hosted if hosted is None else renumber(hosted, kept), origin
     generator = np.random.default_rng(settings["seed"])
     offset = settings.get("offset", 0.0)
     train = draw(source, settings["n"], settings["d"], generator, offset)
