@@ -30,6 +30,7 @@ rule build_index:
         gpu=lambda wildcards: int(wildcards.device == "gpu"),
     params:
         python=lambda wildcards: python(cell_environment(wildcards)),
+        made_by=made_by,
         flags=fit_flags,
     message:
         "{wildcards.dataset}: {wildcards.backend} on {wildcards.device}, build the index"
@@ -62,6 +63,7 @@ rule measure_cell:
         gpu=lambda wildcards: int(wildcards.device == "gpu"),
     params:
         python=lambda wildcards: python(cell_environment(wildcards)),
+        made_by=made_by,
         flags=cell_flags,
         index=lambda wildcards, input: ["--index", input.index] if input.index else [],
     message:
@@ -98,6 +100,7 @@ rule measure_ceilings:
         gpu=lambda wildcards: int(wildcards.device == "gpu"),
     params:
         python=lambda wildcards: python(CEILINGS[wildcards.device]),
+        made_by=made_by,
         threads=config["timing"]["threads"],
     message:
         "Measure what the {wildcards.device} reaches at most"

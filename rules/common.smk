@@ -56,7 +56,7 @@ from knnbench.config import (
 )
 from knnbench.download import address, is_there
 from knnbench.environment import is_optional, read_pins
-from knnbench.files import check_made_by_us, check_not_outputs, digests, written
+from knnbench.files import check_made_by_us, check_not_outputs, content, digests, written
 from knnbench.recommend import ASKED
 
 schema = yaml.safe_load(
@@ -232,10 +232,14 @@ def check_files():
     files = [*datasets.values(), *(f"{RESOURCES}/downloads/{name}" for name in DOWNLOADS)]
     try:
         check_not_outputs(named, files, [*folders, "logs", f"{RESOURCES}/environments"])
-        check_not_outputs(
-            {f"sources {path}": path for path in config["sources"]}, [], ["results/merged"]
-        )
-        check_not_outputs({"foreign": config["foreign"] or "."}, [], ["results/imported"])
+        for key, out in (
+            ("sources", "merged"),
+            ("foreign", "imported"),
+            ("baseline", "rerendered"),
+        ):
+            given = config[key] if key == "sources" else [config[key]]
+            read = {f"{key}: {path}": path for path in given if path}
+            check_not_outputs(read, [f"results/{SUITE}/artifact.zip"], [f"results/{out}"])
         check_made_by_us(datasets)
     except ConfigError as error:
         raise WorkflowError(f"Configuration: {error}")
@@ -351,6 +355,12 @@ wildcard_constraints:
 def code(*names):
     """Source files that a result depends on: editing one makes the result again. The first is the script."""
     return [SCRIPTS / name for name in names]
+
+
+def made_by(wildcards, input):
+    """What a result depends on besides its settings: code and pins that were replaced by older ones are others, too."""
+    spec = [input.spec] if "spec" in input.keys() else []
+    return content(*map(str, [*input.code, *spec]))
 
 
 def unless_kept(*paths):

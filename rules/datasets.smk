@@ -61,6 +61,7 @@ rule make_dataset:
     params:
         python=python("pipeline"),
         settings=lambda wildcards: made_from(wildcards.dataset),
+        made_by=made_by,
         files=lambda wildcards, input: input.files
         or own_files(config["datasets"][wildcards.dataset]),
     message:

@@ -23,6 +23,7 @@ rule make_environment:
     params:
         python=python("pipeline"),
         prefix=subpath(output[0], parent=True),
+        made_by=made_by,
     message:
         "Make environment {wildcards.env}"
     shell:

@@ -72,7 +72,7 @@ def main():
         for name, attributes in datasets.items()
         if attributes.get("hosted_neighbors_recall", 1) < 1
     ]
-    notes += [f"No ceiling of the {device}: {found['reason']}\n" for device, found in ceilings.items() if found["status"] != "ok"]
+    notes += [f"No ceiling of the {name}: {found['reason']}\n" for name, found in ceilings.items() if found["status"] != "ok"]
     notes += [f"{name}: {remark}\n" for name, has in datasets.items() for remark in has.get("remarks", "").splitlines()]
     figures = arguments.timings.parent / "figures"
     paths = "\n".join([str(arguments.timings), *(str(figures / f"{name}.*") for name in datasets)])

@@ -1,5 +1,7 @@
 """Files that a configuration names: never written, moved or removed by a run, and known by their content."""
 
+import functools
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -96,6 +98,21 @@ def digests(settings):
             known[key] = found[path]
             write_atomically(DIGESTS, json.dumps(known))
     return found
+
+
+@functools.cache
+def content(*paths):
+    """Digest of some files that do not change as long as this process lives, such as code: what it was, whatever its time says.
+
+    Parameters
+    ----------
+    paths : path
+
+    Returns
+    -------
+    digest : str
+    """
+    return hashlib.sha256("".join(map(sha256_of, paths)).encode()).hexdigest()
 
 
 def written(*paths):

@@ -165,8 +165,11 @@ def reset_peak_memory():
 
 
 def load():
-    """Runnable processes averaged over the last minute."""
-    return round(os.getloadavg()[0], 2)
+    """Runnable processes averaged over the last minute; None where the kernel does not say."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except OSError:
+        return None
 
 
 class Watch:
@@ -178,8 +181,10 @@ class Watch:
     @staticmethod
     def read():
         ours = os.sched_getaffinity(0)
-        busy = stolen = 0
-        for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines():
+        busy, stolen, accounts = 0, 0, []
+        with contextlib.suppress(OSError):  # nobody else is seen
+            accounts = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+        for line in accounts:
             cpu = re.match(r"cpu(\d+) ", line)
             if cpu and int(cpu[1]) in ours:
                 user, nice, system, _, _, irq, softirq, steal = map(int, line.split()[1:9])  # proc(5)
