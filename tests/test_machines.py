@@ -20,7 +20,7 @@ from conftest import ROOT, snakemake
 
 from knnbench import machine
 from knnbench.config import ConfigError, check_machine
-from knnbench.files import check_made_by_us, check_not_outputs, digests, written
+from knnbench.files import check_made_by_us, check_not_outputs, content, digests, written
 from knnbench.inherited import INHERITED, OURS, inherited, recorded
 from knnbench.isolation import fit_for_programs, supervise
 from knnbench.record import conclude, describe
@@ -335,6 +335,17 @@ def test_own_data_is_known_by_its_content(place):
         place / ".snakemake"
     )  # as another folder that shares the datasets, where nobody remembers what they were made from
     assert set(measure(place)[1]["n"]) == {500}
+
+
+def test_code_is_known_by_its_content(tmp_path):
+    first, second = tmp_path / "a.py", tmp_path / "b.py"
+    first.write_text("1")
+    second.write_text("1")
+    assert content(str(first)) == content(str(second))
+    other = tmp_path / "c.py"
+    other.write_text("2")
+    os.utime(other, (1, 1))
+    assert content(str(other)) != content(str(first)) != content(str(first), str(second))
 
 
 def test_digests_are_read_once(tmp_path, monkeypatch):
