@@ -80,15 +80,12 @@ def main():
             lacking.add(dataset)
             continue
         maker = each["note"].split(":")[0]
-        # One search in two files is two results, and two algorithms may call their settings alike: labels tell them apart.
-        what = f"{each['name']}, {each['note']}"
-        labels = (what, f"{each['algorithm']}: {what}", f"{each['algorithm']}: {what}, {path.relative_to(arguments.foreign)}")
+        # Two algorithms may call their settings alike, and one search in two files is two results: labels tell them apart.
+        label, algorithm = f"{each['name']}, {each['note']}", each["algorithm"]
+        label = label if called.setdefault(label, algorithm) == algorithm else f"{algorithm}: {label}"
         cell = (dataset, each["device"], each["n_neighbors"])
-        label = next(
-            label
-            for label in labels
-            if called.setdefault(label, each["algorithm"]) == each["algorithm"] and (label, *cell) not in taken
-        )
+        if (label, *cell) in taken:
+            label += f", {path.relative_to(arguments.foreign)}"
         taken.add((label, *cell))
         words = re.sub(r"[^A-Za-z0-9]+", "-", f"{maker.split('-')[0]} {each['algorithm']} {each['name']}")[:56].strip("-")
         # Two that differ only in what a name cannot hold get numbers.
