@@ -486,6 +486,19 @@ def foreign(wildcards):
     return config["foreign"]
 
 
+def their_names():
+    """What others call our datasets: by the file that they are downloaded from.
+
+    Of several for one file, that is the first, with the metric that it is made for; the others keep our name.
+    """
+    names = {}
+    for name, settings in config["datasets"].items():
+        theirs = Path(settings["url"]).stem if "url" in settings else name
+        taken = {*names.values(), *config["datasets"]}
+        names[name] = name if theirs in taken else theirs
+    return names
+
+
 def problem(wildcards):
     """What `snakemake recommend` is asked."""
     asked = {key: config.get(key) for key in ASKED}

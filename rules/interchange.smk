@@ -5,20 +5,6 @@ Makes  results/{suite}/ann-benchmarks/: results/ and data/ as ann-benchmarks has
        results/imported/: others' results as tables of ours, for `merge`, `report` and `compare`
 """
 
-
-def their_names():
-    """What others call our datasets: by the file that they are downloaded from.
-
-    Of several for one file, that is the first, with the metric that it is made for; the others keep our name.
-    """
-    names = {}
-    for name, settings in config["datasets"].items():
-        theirs = Path(settings["url"]).stem if "url" in settings else name
-        taken = {*names.values(), *config["datasets"]}
-        names[name] = name if theirs in taken else theirs
-    return names
-
-
 THEIR_NAMES = their_names()
 
 

@@ -40,23 +40,36 @@ def main():
         path = arguments.datasets / f"{names.get(name)}.hdf5"
         try:
             return read_dataset(path) if path.is_file() else None
-        except (Unavailable, KeyError):  # it could not be had, or is not complete
+        except (Unavailable, OSError, KeyError, ValueError):  # it could not be had, is not complete, or damaged
             return None
 
-    ann, cuvs = results_in(arguments.foreign)
+    ann, cuvs, others = results_in(arguments.foreign)
     if not ann and not cuvs:
         raise SystemExit(
             f"{arguments.foreign}: no results in it; expected ann-benchmarks' DATASET/K/ALGORITHM/*.hdf5 or cuvs-bench's"
             " DATASET/result/search/*.json"
         )
-    try:
-        found = [read_ann(path, arguments.foreign, known) for path in ann] + [row for path in cuvs for row in read_cuvs(path)]
-    except DataError as error:
-        raise SystemExit(str(error)) from error
-    left_out = sorted({row["dataset"] for row in found} - set(names))
+    found, left_out = [], [f"{path}: no search results by its name" for path in others]
+    for path in ann:
+        try:
+            found.append((path, read_ann(path, known)))
+        except DataError as error:
+            left_out.append(str(error))
+    for paths in cuvs:
+        for path in paths:
+            try:
+                rows, without = read_cuvs(path)
+            except DataError as error:
+                left_out.append(str(error))
+                continue
+            found += [(path, row) for row in rows]
+            left_out += without
+            if rows:
+                break
+    unknown = sorted({each["dataset"] for _, each in found} - set(names))
     columns = yaml.safe_load(arguments.schema.read_text(encoding="utf-8"))["properties"]
-    rows, backends, called = [], {}, {}
-    for each in found:
+    rows, backends, called, lacking, taken = [], {}, {}, set(), set()
+    for path, each in found:
         if each["dataset"] not in names:
             continue
         dataset = names[each["dataset"]]
@@ -65,16 +78,20 @@ def main():
         if here:
             sizes = {"n": here.train.shape[0], "d": here.train.shape[1], "queries": len(here.test)}
         if not sizes["queries"]:
-            raise SystemExit(
-                f"datasets.{dataset}: how many queries it has is not known here; say n, d and queries in its entry"
-            )
+            lacking.add(dataset)
+            continue
         maker = each["note"].split(":")[0]
-        label = f"{each['name']}, {each['note']}"
-        words = re.sub(r"[^A-Za-z0-9]+", "-", f"{maker.split('-')[0]} {each['algorithm']} {each['name']}").strip("-")[:56]
+        # Two algorithms may call their settings alike, and one search in two files is two results: labels tell them apart.
+        label, algorithm = f"{each['name']}, {each['note']}", each["algorithm"]
+        label = label if called.setdefault(label, algorithm) == algorithm else f"{algorithm}: {label}"
+        cell = (dataset, each["device"], each["n_neighbors"])
+        if (label, *cell) in taken:
+            label += f", {path.relative_to(arguments.foreign)}"
+        taken.add((label, *cell))
+        words = re.sub(r"[^A-Za-z0-9]+", "-", f"{maker.split('-')[0]} {each['algorithm']} {each['name']}")[:56].strip("-")
         # Two that differ only in what a name cannot hold get numbers.
         names_of_it = itertools.chain([words], (f"{words}-{number}" for number in itertools.count(2)))
-        it = (each["algorithm"], label)
-        backend = next(name for name in names_of_it if called.setdefault(name, it) == it)
+        backend = next(name for name in names_of_it if backends.get(name, {"label": label})["label"] == label)
         entry = {
             "label": label,
             "module": maker,
@@ -86,7 +103,7 @@ def main():
         }
         kept = backends.setdefault(backend, entry | {"environments": {}})
         kept["environments"][each["device"]] = maker
-        time = each["seconds_per_query"] and each["seconds_per_query"] * sizes["queries"]
+        time = each["seconds_per_query"] * sizes["queries"]
         low = each["recall"] is not None and each["recall"] < config["timing"]["min_recall"]
         latencies = sorted(each["latencies_s"])
         known_values = {
@@ -103,11 +120,11 @@ def main():
             "device": each["device"],
             "residency": "host",
             "n_neighbors": each["n_neighbors"],
-            "status": "failed" if each["error"] else "low_recall" if low else "ok",
-            "reason": each["error"] or (f"recall {each['recall']:.3f}" if low else ""),
+            "status": "low_recall" if low else "ok",
+            "reason": f"recall {each['recall']:.3f}" if low else "",
             "flags": "imported",
             "recall": each["recall"],
-            "queries_per_s": time and sizes["queries"] / time,
+            "queries_per_s": sizes["queries"] / time,
             "query_median_s": time,
             "repeats": 0,
             "rounds": 1,
@@ -122,13 +139,16 @@ def main():
         for percent in (50, 95, 99) if latencies else ():
             known_values[f"single_p{percent}_s"] = latencies[max(0, -(-len(latencies) * percent // 100) - 1)]
         rows.append({name: known_values.get(name) for name in columns})
+    datasets = [f"{name}: how many queries it has is not known; say n, d and queries in its entry" for name in sorted(lacking)]
+    datasets += [f"results of {', '.join(unknown)}, which are no datasets of ours; give them entries"] * bool(unknown)
+    left_out = [" ".join(each.split()) for each in datasets + left_out]
+    notes = "".join(f"Not imported: {each}\n" for each in left_out)
+    print(notes, end="")
     if not rows:
-        raise SystemExit(f"{arguments.foreign}: results of {', '.join(left_out)}; none is a dataset of ours, add an entry")
+        raise SystemExit(
+            f"{arguments.foreign}: nothing in it can be imported; of {len(left_out)} reasons the first: {left_out[0]}"
+        )
     timings = with_names_apart(pd.DataFrame(rows, dtype=object))
-    if (twice := timings[timings.duplicated(["dataset", "backend", "device", "n_neighbors"])]).size:
-        first = twice.iloc[0]
-        place = f"{first['label']}, {first['dataset']}, K = {first['n_neighbors']}"
-        raise SystemExit(f"{arguments.foreign}: {place} is there twice; remove one of the two files")
     arguments.out.mkdir(parents=True, exist_ok=True)
     comparisons = pd.DataFrame(columns=COMPARISON)
     timings.to_csv(arguments.out / "timings.csv", index=False)
@@ -153,7 +173,6 @@ def main():
         "measured": None,
     }
     (arguments.out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
-    notes = f"Not imported, no dataset of ours: {', '.join(left_out)}\n" if left_out else ""
     (arguments.out / "summary.txt").write_text(f"{summarise(timings, comparisons)}{notes}\n", encoding="utf-8")
 
 
