@@ -50,11 +50,10 @@ def prepared(tmp_path_factory):
 @pytest.fixture
 def place(prepared, tmp_path):
     """The same, to be measured again: the dataset and the ceilings are there."""
-    shutil.copytree(prepared, tmp_path / "place", symlinks=True)
-    for name in ("t", "cells", "indexes"):
-        shutil.rmtree(tmp_path / "place/results" / name)
-    shutil.rmtree(tmp_path / "place/logs")
-    return tmp_path / "place"
+    shutil.copytree(prepared, tmp_path, symlinks=True, dirs_exist_ok=True)  # as deep, for paths of the code are relative
+    for name in ("results/t", "results/cells", "results/indexes", "logs"):
+        shutil.rmtree(tmp_path / name)
+    return tmp_path
 
 
 def measure(place, *options, python=sys.executable, target="results/t/timings.csv", before=(), variables=None, check=True):
