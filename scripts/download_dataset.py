@@ -5,11 +5,12 @@ receipt that says why: the other datasets go on without it.
 """
 
 import argparse
+import contextlib
 import json
 import os
 from pathlib import Path
 
-from knnbench.download import DownloadError, WrongFile, address, download, second_name
+from knnbench.download import DownloadError, WrongFile, address, download, second_name, sha256_of
 
 
 def locked_digest(lock, name):
@@ -18,15 +19,16 @@ def locked_digest(lock, name):
     return next((line.split()[0] for line in lines if line.split()[1:] == [name]), None)
 
 
-def make_way(path, url):
+def make_way(path, url, lock):
     """See to it that what lies at `path`, whole or in part, came from `url`: another address may have had the name before.
 
-    A file of an earlier address, which is noted beside it, gets the name that it has if it is not the first of its name.
+    A file of an earlier address, which is noted beside it, gets the name that it has if it is not the first of its name, in the
+    lock, too.
 
     Raises
     ------
     WrongFile
-        There is a file of that name, too.
+        There is another file of that name.
     """
     note = path.with_name(f"{path.name}.url")
     earlier = note.read_text(encoding="utf-8") if note.exists() else url
@@ -34,9 +36,19 @@ def make_way(path, url):
         path.with_name(f"{path.name}.part").unlink(missing_ok=True)
         if path.is_file():
             aside = path.with_name(second_name(earlier))
-            if aside.exists():
+            if not aside.exists():
+                path.rename(aside)
+            elif path.samefile(aside) or sha256_of(path) != sha256_of(aside):
                 raise WrongFile(f"{path}: it is of {earlier}, as {aside} is, and {url} is wanted; remove it")
-            print(f"{path} is of {earlier}; it is {path.rename(aside)} now")
+            else:
+                path.unlink()
+            print(f"{path} was of {earlier}; it is {aside} now")
+        with contextlib.suppress(OSError):  # it is not there, or others keep it: then its digest is demanded
+            lines = lock.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
+            lines = [
+                line.replace(path.name, second_name(earlier)) if line.split()[1:] == [path.name] else line for line in lines
+            ]
+            lock.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
     if earlier != url or not note.exists():
         note.write_text(url, encoding="utf-8")
 
@@ -75,8 +87,8 @@ def main():
     path = arguments.out.with_suffix("")
     url = address(arguments.url, os.environ.get("KNNBENCH_MIRROR", ""), path.name)
     try:
+        make_way(path, arguments.url, arguments.lock)
         known = arguments.sha256 or locked_digest(arguments.lock, path.name)
-        make_way(path, arguments.url)
         digest = have(url, path, known)
     except (DownloadError, OSError) as error:
         print(error)

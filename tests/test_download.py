@@ -198,14 +198,17 @@ def test_another_address_is_another_file(url, path):
     assert not Handler.seen
     path.with_name("file.hdf5.part").write_bytes(b"half of it")
     other = url.replace("file.hdf5", "b/file.hdf5")
-    path.with_name("lock").unlink()
     assert run(other, path)["asked"] == other and path.read_bytes() == CONTENT and "Range" not in Handler.seen[0]
     assert path.with_name(second_name(url)).read_bytes() == b"of somebody else"
-    path.with_name("lock").unlink()
+    lines = [line.split() for line in path.with_name("lock").read_text().splitlines()]
+    assert lines == [[hashlib.sha256(b"of somebody else").hexdigest(), second_name(url)], [DIGEST, "file.hdf5"]]
     path.with_name(second_name(other)).write_bytes(b"that name is taken")
     again = run(url, path)
     assert again["status"] == "unavailable" and f"{url} is wanted; remove it" in again["reason"] and not again["again"]
     assert path.read_bytes() == CONTENT
+    path.with_name(second_name(other)).write_bytes(CONTENT)
+    path.with_name("lock").write_text("")
+    assert run(url, path)["status"] == "ok" and path.with_name(second_name(other)).read_bytes() == CONTENT
 
 
 def test_a_lock_that_may_not_be_written_is_said(url, path, capfd):
