@@ -44,10 +44,8 @@ def make_way(path, url, lock):
                 path.unlink()
             print(f"{path} was of {earlier}; it is {aside} now")
         with contextlib.suppress(OSError):  # it is not there, or others keep it: then its digest is demanded
-            lines = lock.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
-            lines = [
-                line.replace(path.name, second_name(earlier)) if line.split()[1:] == [path.name] else line for line in lines
-            ]
+            text, line = lock.read_text(encoding="utf-8", errors="surrogateescape"), f"  {path.name}\n"
+            lines = dict.fromkeys(f"{each}\n".replace(line, f"  {second_name(earlier)}\n") for each in text.splitlines())
             lock.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
     if earlier != url or not note.exists():
         note.write_text(url, encoding="utf-8")

@@ -116,8 +116,8 @@ def server(environments, tmp_path_factory):
 
 
 @pytest.fixture
-def project(tmp_path, environments):
-    """A copy of the project that a test may change, sharing the environments."""
+def bare(tmp_path):
+    """A copy of the project that a test may change, without environments: for `deployment: none`."""
     copy = tmp_path / "knnbench"
     tracked = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -129,9 +129,15 @@ def project(tmp_path, environments):
     for name in tracked:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, copy / name)
-    (copy / "resources").mkdir()
-    os.symlink(environments, copy / "resources/environments")
     return copy
+
+
+@pytest.fixture
+def project(bare, environments):
+    """A copy of the project that a test may change, sharing the environments."""
+    (bare / "resources").mkdir()
+    os.symlink(environments, bare / "resources/environments")
+    return bare
 
 
 def program(name, package):

@@ -20,6 +20,7 @@ import yaml
 from conftest import CONFIG, DEVICES, ROOT, processes, snakemake, wait_until
 
 from knnbench.config import cells, resolve
+from knnbench.download import second_name
 from knnbench.isolation import machine_lock
 from knnbench.results import residencies
 
@@ -361,6 +362,42 @@ def test_a_budget_leaves_cells_out_and_the_next_call_goes_on(project):
     snakemake("--configfile", overlay, "--config", "timing={budget_s: 0.01, budget_h: 0}", cwd=project)
     assert "skipped" not in set(pd.read_csv(project / "results/tiny/timings.csv")["status"])
     assert all(records(project)[path] == time for path, time in before.items())
+
+
+def test_what_is_not_searched_as_it_came_is_said(bare):
+    """Rows of a download without a direction, and digits that float32 does not hold, in log and summary; two have one name."""
+    generator = np.random.default_rng(0)
+    points = generator.normal(size=(300, 4)).astype("f4")
+    points[::50] = 0
+    np.save(bare / "times.npy", 1_700_000_000_000 + np.arange(400)[:, None] * [1, 7])
+    np.save(bare / "queries.npy", 1_700_000_000_000 + np.arange(9)[:, None] * [1, 7])
+    overlay = bare / "mine.yaml"
+    overlay.write_text(
+        """
+        suite: mine
+        deployment: none
+        datasets:
+          mirror: mirror
+          zeros: {metric: angular, source: url, url: "http://127.0.0.1:9/a/points.hdf5"}
+          other: {metric: euclidean, source: url, url: "http://127.0.0.1:9/b/points.hdf5"}
+          times: {metric: euclidean, source: file, train: times.npy, test: queries.npy}
+        suites: {mine: {datasets: [zeros, other, times], backends: [sklearn-kd-tree], n_neighbors: [3]}}
+        timing: {budget_s: 0.01}
+        """,
+        encoding="utf-8",
+    )
+    (bare / "mirror").mkdir()
+    for name, train in (("points.hdf5", points), (second_name("http://127.0.0.1:9/b/points.hdf5"), points[:200])):
+        with h5py.File(bare / "mirror" / name, "w") as file:
+            file["train"], file["test"] = train, points[1:9]
+    snakemake("results/mine/summary.txt", "--configfile", overlay, cwd=bare)
+    timings = pd.read_csv(bare / "results/mine/timings.csv")
+    assert set(timings["status"]) == {"ok"} and set(timings["recall"]) == {1} and timings["n"].tolist() == [294, 200, 400]
+    zeros, lost = "6 of 300 points and 0 of 8 queries of the file are zero", "of 400 distinct points 1 are left"
+    summary = (bare / "results/mine/summary.txt").read_text(encoding="utf-8").splitlines()
+    for name, words in (("zeros", zeros), ("times", lost)):
+        assert words in (bare / f"logs/make_dataset/{name}.log").read_text(encoding="utf-8")
+        assert [line for line in summary if words in line and line.startswith(f"{name}: ")]
 
 
 def test_bad_data_stops_with_the_row(project):
