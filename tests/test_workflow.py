@@ -220,7 +220,7 @@ def test_selftest_prints_what_it_found(project):
     done = subprocess.run(run, cwd=project, capture_output=True, text=True)
     rows = [re.split(r"  +", line) for line in done.stdout.splitlines()[1:]]
     verdicts = {row[0]: row[3] for row in rows if len(row) == 4}
-    assert len(verdicts) == 11 and set(verdicts.values()) <= {"ok", "MISSED"}
+    assert len(verdicts) == 14 and set(verdicts.values()) <= {"ok", "MISSED"}
     grades = ("honest answer", "-1 padding", "repeated neighbours", "one wrong neighbour", "wrong distances")
     assert {verdicts[name] for name in grades} == {"ok"}
     assert (done.returncode == 0) == ("MISSED" not in verdicts.values())
