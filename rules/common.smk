@@ -327,7 +327,9 @@ onstart:
     running = open(RUNNING, encoding="utf-8")  # as long as this process lives
     workflow.knnbench_running = running
     with contextlib.suppress(OSError):  # file systems without locks
-        fcntl.flock(running, fcntl.LOCK_SH)  # Snakemake lets several run here that share no file
+        fcntl.flock(
+            running, fcntl.LOCK_SH
+        )  # Snakemake lets several run here that share no file
     # Snakemake bounds the jobs that it starts per second by looking through all waiting jobs again, once a second for every
     # job that it ever started: a third of a CPU after 45 jobs, beside what is timed. Cells take turns; there is nothing to bound.
     if workflow.local_exec:
