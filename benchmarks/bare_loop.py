@@ -19,7 +19,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from knnbench.clock import median_interval
+from knnbench.measure.clock import median_interval
 
 BACKENDS = {
     "torch": "torch",

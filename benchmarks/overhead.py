@@ -20,7 +20,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from knnbench import machine
+from knnbench.system import machine
 
 DATASETS, BACKENDS, KS = 10, 20, 50
 MEASURED = 60  # cells of the second part

@@ -18,10 +18,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from knnbench import machine
-from knnbench.datasets import check_points
-from knnbench.metrics import METRICS
-from knnbench.truth import exact_neighbors
+from knnbench.problem.metrics import METRICS
+from knnbench.problem.points import check_points
+from knnbench.problem.truth import exact_neighbors
+from knnbench.system import machine
 
 N, Q, K = 1_000_000, 10_000, 100
 # Unit vectors rank alike by angle and by euclidean distance, which scikit-learn computes fastest.

@@ -9,13 +9,7 @@ Makes  results/{suite}/artifact.zip, a Workflow Run RO-Crate; the same results g
 rule make_artifact:
     input:
         results=RESULTS,
-        code=code(
-            "make_artifact.py",
-            "knnbench/published.py",
-            "knnbench/archive.py",
-            "knnbench/tables.py",
-            "artifact.md",
-        ),
+        code=code("make_artifact.py"),
     output:
         "results/{suite}/artifact.zip",
     log:

@@ -78,14 +78,7 @@ rule measure_cell:
 rule measure_ceilings:
     input:
         environment=lambda wildcards: environment(CEILINGS[wildcards.device]),
-        code=code(
-            "measure_ceilings.py",
-            "knnbench/gpu.py",
-            "knnbench/inherited.py",
-            "knnbench/isolation.py",
-            "knnbench/machine.py",
-            "knnbench/record.py",
-        ),
+        code=code("measure_ceilings.py"),
     output:
         "results/ceilings/{device}.json",
     log:

@@ -19,7 +19,7 @@ ROOT = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
-from knnbench.inherited import inherited
+from knnbench.system.inherited import inherited
 
 # Before anything is imported that reads variables, such as OMP_PROC_BIND, which binds this process and all of its jobs.
 for name in os.environ.keys() - inherited(os.environ).keys():
@@ -37,27 +37,24 @@ if set("{}") & set(str(workflow.basedir)):
         f"{workflow.basedir}: Snakemake takes braces in the path of a Snakefile for wildcards; rename the folder"
     )
 
-from knnbench import gpu, machine
-from knnbench.config import (
+from knnbench.system import gpu, machine
+from knnbench.config.suite import (
     CHARTS,
     FINDINGS,
     SUITE_FIGURES,
     TABLES,
-    ConfigError,
     cells,
-    check_cluster,
-    check_machine,
-    command_line,
     downloads,
-    entries,
     own_files,
-    resolve,
     used,
 )
-from knnbench.download import address, is_there
-from knnbench.environment import is_optional, read_pins
-from knnbench.files import check_made_by_us, check_not_outputs, content, digests, written
-from knnbench.recommend import ASKED
+from knnbench.config.values import ConfigError, command_line, entries
+from knnbench.config.checks import check_cluster, check_machine, resolve
+from knnbench.problem.download import address, is_there
+from knnbench.system.environment import is_optional, read_pins
+from knnbench.workflow.closure import closure
+from knnbench.workflow.files import check_made_by_us, check_not_outputs, content, digests, written
+from knnbench.results.recommend import ASKED
 
 schema = yaml.safe_load(
     Path(workflow.basedir, "rules/schemas/config.schema.yaml").read_text(encoding="utf-8")
@@ -96,7 +93,7 @@ config |= {"gpu": bool(GPU), "cuda": CUDA}
 # Cells of a GPU that is not there need no job: gather_timings.py says why they are not measured.
 CELLS = [cell for cell in cells(config) if cell.device == "cpu" or GPU]
 if config["timing"]["budget_h"] and workflow.is_main_process:
-    from knnbench import plan
+    from knnbench.workflow import plan
 
     expected = plan.expect(config, CELLS, ROOT / "published", machine.describe("cpu"))
     affordable = plan.affordable(expected, config["timing"]["budget_h"])
@@ -307,11 +304,12 @@ class ProgressLine(logging.Handler):
     """Says after a cell how many are done, how they ended, and when the rest will be."""
 
     def __init__(self, jobs):
-        from knnbench import plan  # Pandas: only for a run
+        from knnbench.workflow import plan  # Pandas: only for a run
+        from knnbench.workflow.progress import Progress
 
         super().__init__()
         expected = plan.expect(config, CELLS, ROOT / "published", machine.describe("cpu"))
-        self.progress = plan.Progress(expected, [str(job.output[0]) for job in jobs])
+        self.progress = Progress(expected, [str(job.output[0]) for job in jobs])
 
     def emit(self, record):
         if getattr(record, "event", None) == LogEvent.PROGRESS:
@@ -355,8 +353,8 @@ wildcard_constraints:
 
 
 def code(*names):
-    """Source files that a result depends on: editing one makes the result again. The first is the script."""
-    return [SCRIPTS / name for name in names]
+    """Source files that a result depends on: a script, and all that it imports. Editing one makes the result again."""
+    return closure(SCRIPTS, *names)
 
 
 def made_by(wildcards, input):
@@ -551,30 +549,10 @@ def unpublished(wildcards):
     return []
 
 
-# What a worker imports besides its backend: an edit can change the numbers.
-HARNESS = ["measure_cell.py"] + [
-    f"knnbench/{name}.py"
-    for name in (
-        "isolation",
-        "inherited",
-        "record",
-        "machine",
-        "gpu",
-        "cell",
-        "clock",
-        "recall",
-        "datasets",
-        "metrics",
-        "environment",
-        "backends/base",
-    )
-]
-
-
 def cell_code(wildcards):
     check_triggers()
     backend = config["backends"][wildcards.backend]
-    return code(*HARNESS, f"knnbench/backends/{backend['module']}.py")
+    return code("measure_cell.py", f"knnbench/backends/{backend['module']}.py")
 
 
 def index(wildcards):

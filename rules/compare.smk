@@ -11,16 +11,7 @@ Makes  results/{suite}/compare/: cells.csv, orderings.csv, summary.txt, ratios.{
 rule compare_results:
     input:
         candidate,
-        code=code(
-            "compare.py",
-            "knnbench/reproduction.py",
-            "knnbench/intervals.py",
-            "knnbench/archive.py",
-            "knnbench/charts.py",
-            "knnbench/folder.py",
-            "knnbench/results.py",
-            "knnbench/tables.py",
-        ),
+        code=code("compare.py"),
     output:
         cells="results/{suite}/compare/cells.csv",
         orderings="results/{suite}/compare/orderings.csv",

@@ -10,7 +10,7 @@ A file that several datasets share is downloaded once. The digests of downloads 
 rule download_dataset:
     input:
         asked=f"{RESOURCES}/downloads/{{file}}.asked",  # written by the workflow itself, again after a failure
-        code=code("download_dataset.py", "knnbench/download.py"),
+        code=code("download_dataset.py"),
     output:
         f"{RESOURCES}/downloads/{{file}}.json",
     log:
@@ -35,18 +35,7 @@ rule download_dataset:
 rule make_dataset:
     input:
         files=dataset_files,
-        code=unless_kept(
-            *code(
-                "make_dataset.py",
-                "knnbench/sources.py",
-                "knnbench/datasets.py",
-                "knnbench/rounding.py",
-                "knnbench/metrics.py",
-                "knnbench/truth.py",
-                "knnbench/recall.py",
-                "propose_neighbors.py",
-            )
-        ),
+        code=unless_kept(*code("make_dataset.py", "propose_neighbors.py")),
     output:
         f"{RESOURCES}/datasets/{{dataset}}.hdf5",
     log:

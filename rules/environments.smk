@@ -9,7 +9,7 @@ Only what the chosen cells use is made. UV_* variables of the caller (index, cac
 rule make_environment:
     input:
         spec=unless_kept(ROOT / "envs/{env}.yaml"),
-        code=unless_kept(*code("make_environment.py", "knnbench/environment.py")),
+        code=unless_kept(*code("make_environment.py")),
     output:
         f"{RESOURCES}/environments/{{env}}/freeze.txt",
     log:

@@ -12,13 +12,7 @@ rule plot_speed:
     input:
         config="{folder}/config.yaml",
         timings="{folder}/timings.csv",
-        code=code(
-            "plot_speed.py",
-            "knnbench/figures.py",
-            "knnbench/record.py",
-            "knnbench/tables.py",
-            "knnbench/words.py",
-        ),
+        code=code("plot_speed.py"),
     output:
         report(
             [
@@ -52,13 +46,7 @@ rule plot_roofline:
         config="{folder}/config.yaml",
         timings="{folder}/timings.csv",
         provenance="{folder}/provenance.json",
-        code=code(
-            "plot_roofline.py",
-            "knnbench/figures.py",
-            "knnbench/record.py",
-            "knnbench/tables.py",
-            "knnbench/words.py",
-        ),
+        code=code("plot_roofline.py"),
     output:
         report(
             [f"{{folder}}/figures/roofline.{suffix}" for suffix in config["figures"]["formats"]],
@@ -84,15 +72,7 @@ rule plot_roofline:
 rule plot_charts:
     input:
         tables,
-        code=code(
-            "plot_charts.py",
-            "knnbench/charts.py",
-            "knnbench/findings.py",
-            "knnbench/folder.py",
-            "knnbench/figures.py",
-            "knnbench/tables.py",
-            "knnbench/words.py",
-        ),
+        code=code("plot_charts.py"),
     output:
         [
             report(
@@ -126,15 +106,7 @@ rule plot_charts:
 rule plot_scaling:
     input:
         tables,
-        code=code(
-            "plot_scaling.py",
-            "knnbench/scaling.py",
-            "knnbench/charts.py",
-            "knnbench/folder.py",
-            "knnbench/figures.py",
-            "knnbench/tables.py",
-            "knnbench/words.py",
-        ),
+        code=code("plot_scaling.py"),
     output:
         exponents=report(
             "{folder}/scaling.csv", caption="captions/exponents.rst", category="Scaling"

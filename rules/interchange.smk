@@ -15,12 +15,7 @@ rule export_results:
             f"{RESOURCES}/datasets/{dataset}.hdf5"
             for dataset in config["suites"][SUITE]["datasets"]
         ],
-        code=code(
-            "export_results.py",
-            "knnbench/interchange.py",
-            "knnbench/recall.py",
-            "knnbench/tables.py",
-        ),
+        code=code("export_results.py"),
     output:
         directory("results/{suite}/ann-benchmarks"),
     log:
@@ -50,7 +45,7 @@ rule export:
 rule import_results:
     input:
         schema=ROOT / "rules/schemas/timings.schema.yaml",
-        code=code("import_results.py", "knnbench/interchange.py", "knnbench/tables.py"),
+        code=code("import_results.py"),
     output:
         [f"results/imported/{name}" for name in (*TABLES, "summary.txt")],
     log:

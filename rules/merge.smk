@@ -7,14 +7,7 @@ Makes  results/merged/: the same tables with the column origin, and for every da
 
 rule merge_tables:
     input:
-        code=code(
-            "merge.py",
-            "knnbench/results.py",
-            "knnbench/intervals.py",
-            "knnbench/record.py",
-            "knnbench/tables.py",
-            "knnbench/words.py",
-        ),
+        code=code("merge.py"),
     output:
         expand(
             "results/merged/{name}",

@@ -10,7 +10,7 @@ rule publish:
         unpublished,
         tables=[f"results/{SUITE}/{name}" for name in TABLES + FINDINGS],
         figures=FIGURES,
-        code=code("publish.py", "knnbench/published.py"),
+        code=code("publish.py"),
     output:
         directory("published/{name}"),
     log:

@@ -14,14 +14,14 @@ def at_most(bytes_expected, attempt):
 
 
 def cell_memory_mb(wildcards, attempt):
-    from knnbench import plan  # Pandas: only where there is a queue
+    from knnbench.workflow import plan  # Pandas: only where there is a queue
 
     size = plan.size_of(wildcards.dataset, config["datasets"][wildcards.dataset])
     return at_most(plan.host_bytes(size, config["backends"][wildcards.backend]), attempt)
 
 
 def dataset_memory_mb(wildcards, attempt):
-    from knnbench import plan
+    from knnbench.workflow import plan
 
     size = plan.size_of(wildcards.dataset, config["datasets"][wildcards.dataset])
     return at_most(2e9 + plan.dataset_bytes(size), attempt)
@@ -29,13 +29,13 @@ def dataset_memory_mb(wildcards, attempt):
 
 def cell_minutes(wildcards):
     """Time to ask of a queue: what the limits of a cell allow, so that they end it and not the queue."""
-    from knnbench import plan
+    from knnbench.workflow import plan
 
     return math.ceil(plan.longest_s(config["timing"]) / 60)
 
 
 def dataset_minutes(wildcards, attempt):
-    from knnbench import plan
+    from knnbench.workflow import plan
 
     size = plan.size_of(wildcards.dataset, config["datasets"][wildcards.dataset])
     return attempt * math.ceil(10 + 3 * plan.dataset_s(size, config["timing"]["threads"]) / 60)

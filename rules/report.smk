@@ -11,14 +11,7 @@ Makes  {folder}/report.html: one page with everything in it
 rule check_claims:
     input:
         tables,
-        code=code(
-            "check_claims.py",
-            "knnbench/claims.py",
-            "knnbench/folder.py",
-            "knnbench/figures.py",
-            "knnbench/tables.py",
-            "knnbench/words.py",
-        ),
+        code=code("check_claims.py"),
     output:
         report("{folder}/claims.csv", caption="captions/claims.rst", category="Claims"),
     log:
@@ -41,14 +34,7 @@ rule check_claims:
 rule make_tables:
     input:
         tables,
-        code=code(
-            "make_tables.py",
-            "knnbench/findings.py",
-            "knnbench/folder.py",
-            "knnbench/figures.py",
-            "knnbench/tables.py",
-            "knnbench/words.py",
-        ),
+        code=code("make_tables.py"),
     output:
         report(
             directory("{folder}/tables"),
@@ -76,20 +62,7 @@ rule make_report:
     input:
         tables,
         claims="{folder}/claims.csv",
-        code=code(
-            "make_report.py",
-            "knnbench/charts.py",
-            "knnbench/claims.py",
-            "knnbench/findings.py",
-            "knnbench/folder.py",
-            "knnbench/figures.py",
-            "knnbench/recommend.py",
-            "knnbench/tables.py",
-            "knnbench/words.py",
-            "page/page.html",
-            "page/page.css",
-            "page/page.js",
-        ),
+        code=code("make_report.py"),
     output:
         report("{folder}/report.html", caption="captions/report.rst", category="Report"),
     log:

@@ -55,16 +55,7 @@ rule gather_timings:
         ],
         ceilings=expand("results/ceilings/{device}.json", device=CEILINGS),
         schema=ROOT / "rules/schemas/timings.schema.yaml",
-        code=code(
-            "gather_timings.py",
-            "knnbench/config.py",
-            "knnbench/results.py",
-            "knnbench/record.py",
-            "knnbench/clock.py",
-            "knnbench/intervals.py",
-            "knnbench/tables.py",
-            "knnbench/words.py",
-        ),
+        code=code("gather_timings.py"),
     output:
         timings=report(
             "results/{suite}/timings.csv",
@@ -100,7 +91,7 @@ rule write_provenance:
         timings="results/{suite}/timings.csv",
         ceilings=expand("results/ceilings/{device}.json", device=CEILINGS),
         environments=ENVIRONMENTS,
-        code=code("write_provenance.py", "knnbench/published.py", "knnbench/tables.py"),
+        code=code("write_provenance.py"),
     output:
         "results/{suite}/provenance.json",
     log:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from knnbench.claims import COLUMNS, check, each_for_itself
-from knnbench.folder import read
+from knnbench.results.claims import COLUMNS, check, each_for_itself
+from knnbench.results.folder import read
 
 
 def main():

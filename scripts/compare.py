@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from knnbench.charts import CONFIG, NOTHING, draw_file
-from knnbench.folder import opened, read_table
-from knnbench.reproduction import CELLS, ORDERINGS, Side, compare_cell, compare_orders, summarise
-from knnbench.words import SAME
+from knnbench.draw.charts import CONFIG, NOTHING, draw_file
+from knnbench.exchange.reproduction import CELLS, ORDERINGS, Side, compare_cell, compare_orders, summarise
+from knnbench.results.folder import opened, read_table
+from knnbench.results.words import SAME
 
 COLOURS = {
     "reproduced": "#009E73",

@@ -10,7 +10,8 @@ import json
 import os
 from pathlib import Path
 
-from knnbench.download import DownloadError, WrongFile, address, download, second_name, sha256_of
+from knnbench.problem.download import DownloadError, WrongFile, address, download, second_name
+from knnbench.system.files import sha256_of
 
 
 def locked_digest(lock, name):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from knnbench.datasets import Unavailable, read_dataset
-from knnbench.interchange import write_ann
-from knnbench.record import answer_of
-from knnbench.tables import read_csv
+from knnbench.exchange.interchange import write_ann
+from knnbench.measure.record import answer_of
+from knnbench.problem.datasets import Unavailable, read_dataset
+from knnbench.results.tables import read_csv
 
 
 def main():

@@ -9,10 +9,11 @@ import jsonschema
 import pandas as pd
 import yaml
 
-from knnbench.config import cells
-from knnbench.results import COMPARISON, SAMPLE, batch_rows, by_machine, compare, left_out, residencies, row, sample_rows, times
-from knnbench.tables import read_csv
-from knnbench.words import summarise
+from knnbench.config.suite import cells
+from knnbench.results.gather import batch_rows, compare, left_out, row, sample_rows, times
+from knnbench.results.machines import residencies, rounds_by_machine
+from knnbench.results.tables import COMPARISON, SAMPLE, read_csv
+from knnbench.results.words import summarise
 
 
 def read_records(config, cell, folder):
@@ -47,7 +48,7 @@ def main():
     ceilings = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in arguments.ceilings}
     rows, samples, batches, entries = [], [], [], []
     for cell in cells(config):
-        for records in by_machine(read_records(config, cell, arguments.cells)):
+        for records in rounds_by_machine(read_records(config, cell, arguments.cells)):
             for residency in residencies(cell.device):
                 rows.append(row(config, cell, datasets[cell.dataset], records, residency, ceilings.get(cell.device)))
                 batches += batch_rows(config, cell, records, residency)

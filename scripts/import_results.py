@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from knnbench.datasets import DataError, Unavailable, read_dataset
-from knnbench.interchange import read_ann, read_cuvs, results_in
-from knnbench.record import SCHEMA_VERSION
-from knnbench.results import BATCH, COMPARISON, SAMPLE
-from knnbench.tables import with_names_apart
-from knnbench.words import summarise
+from knnbench.exchange.interchange import read_ann, read_cuvs, results_in
+from knnbench.measure.record import SCHEMA_VERSION
+from knnbench.problem.datasets import Unavailable, read_dataset
+from knnbench.problem.points import DataError
+from knnbench.results.tables import BATCH, COMPARISON, SAMPLE, with_names_apart
+from knnbench.results.words import summarise
 
 
 def main():

@@ -11,15 +11,16 @@ import jinja2
 import pandas as pd
 import yaml
 
-from knnbench import crate
-from knnbench.archive import pack
-from knnbench.config import cells, downloads, own_files
-from knnbench.download import sha256_of
-from knnbench.folder import text_of
-from knnbench.published import CODE, code_version, keep
-from knnbench.record import NOT_RUN
-from knnbench.results import machine_words
-from knnbench.tables import read_csv
+from knnbench.config.suite import cells, downloads, own_files
+from knnbench.exchange import crate
+from knnbench.exchange.published import keep
+from knnbench.exchange.version import CODE, code_version
+from knnbench.measure.record import NOT_RUN
+from knnbench.results.folder import text_of
+from knnbench.results.machines import machine_words
+from knnbench.results.tables import read_csv
+from knnbench.system.archive import pack
+from knnbench.system.files import sha256_of
 
 ROOT = Path(__file__).parents[1]
 RERUN = ("suite", "timing", "figures", "datasets", "backends", "suites")  # of the saved configuration
@@ -165,7 +166,7 @@ def main():
         ran = timings.dropna(subset=["cpu"]).drop_duplicates(["cpu", "cpus", "gpu"]).to_dict("records")
         measured = provenance["measured"]
         template = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True).from_string(
-            (ROOT / "scripts/artifact.md").read_text(encoding="utf-8")
+            (ROOT / "scripts/knnbench/exchange/artifact.md").read_text(encoding="utf-8")
         )
         readme = template.render(
             suite=suite,

@@ -15,12 +15,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from knnbench.datasets import DataError, map_array, write_neighbors, write_points, write_unavailable
-from knnbench.metrics import METRICS
-from knnbench.recall import score
-from knnbench.rounding import Rounding
-from knnbench.sources import load
-from knnbench.truth import K_MAX, SPARE, exact_neighbors, rank
+from knnbench.problem.datasets import map_array, write_neighbors, write_points, write_unavailable
+from knnbench.problem.metrics import METRICS
+from knnbench.problem.points import DataError
+from knnbench.problem.recall import score
+from knnbench.problem.rounding import Rounding
+from knnbench.problem.sources import load
+from knnbench.problem.truth import K_MAX, SPARE, exact_neighbors, rank
 
 
 def main():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from knnbench.environment import is_optional, read_hashes, read_pins
+from knnbench.system.environment import is_optional, read_hashes, read_pins
 
 # Where they are set, PyTorch is a build that is not on PyPI: its hash, and those of its CUDA libraries, cannot be known here.
 OTHER_BUILDS = ("UV_TORCH_BACKEND", "UV_FIND_LINKS")

@@ -10,16 +10,17 @@ import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
-from knnbench.charts import CONFIG, SHAPES, VIEWS, curve, looks
-from knnbench.claims import overall
-from knnbench.findings import break_even_words, findings, number, seconds
-from knnbench.folder import read, read_table
-from knnbench.recommend import LISTED, NEAR
-from knnbench.record import NOT_RUN
-from knnbench.tables import read_csv
-from knnbench.words import plain, typical_k
+from knnbench.config.names import plain
+from knnbench.draw.charts import CONFIG, SHAPES, VIEWS, curve, looks
+from knnbench.measure.record import NOT_RUN
+from knnbench.results.claims import overall
+from knnbench.results.findings import break_even_words, findings, number, seconds
+from knnbench.results.folder import read, read_table
+from knnbench.results.recommend import LISTED, NEAR
+from knnbench.results.tables import read_csv
+from knnbench.results.words import typical_k
 
-PAGE = Path(__file__).parent / "page"
+PAGE = Path(__file__).parent / "knnbench/draw"
 LOG_LINES = 15
 # Columns of the rows in the page, besides rounds and batches.
 SHOWN = (  # noqa: SIM905

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from knnbench.findings import number, seconds, tied_with
-from knnbench.folder import read
-from knnbench.record import NOT_RUN
-from knnbench.words import POWER, mathematical, plain, typical_k
+from knnbench.config.names import POWER, mathematical, plain
+from knnbench.measure.record import NOT_RUN
+from knnbench.results.findings import number, seconds, tied_with
+from knnbench.results.folder import read
+from knnbench.results.words import typical_k
 
 SPECIAL = str.maketrans(
     {each: rf"\{each}" for each in "&%$#_{}"}

@@ -13,7 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from knnbench import gpu, isolation, machine, record
+from knnbench.measure import record
+from knnbench.system import gpu, isolation, machine
+from knnbench.system.files import write_atomically
 
 TRIES = 5
 BYTES = 2**30  # of an array that is read or copied: more than the caches hold; less where there is less memory
@@ -113,7 +115,7 @@ def main():
     print(f"{outcome.output}{status} {reason}")
     known = {"schema_version": record.SCHEMA_VERSION, "threads": threads, "machine": facts}
     found = known | outcome.found | {"status": status, "reason": reason}
-    record.write_atomically(arguments.out, json.dumps(found, indent=1) + "\n")
+    write_atomically(arguments.out, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

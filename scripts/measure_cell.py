@@ -14,8 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-from knnbench import gpu, isolation, machine, record
-from knnbench.job import Job, begin, earlier, finish
+from knnbench.measure import record
+from knnbench.measure.job import Job, begin, earlier, finish
+from knnbench.system import gpu, isolation, machine
+from knnbench.system.files import write_atomically
 
 WAIT_S = 5  # for others' cells on this machine, after which the end of the job's time says nothing of the cell
 UNKNOWN = "unknown"  # how gpu.describe begins if the driver does not answer
@@ -61,7 +63,7 @@ def work(arguments, threads):
     isolation.confine(supervisor, threads, memory if arguments.device == "cpu" else None)
     reporter = isolation.Reporter(*descriptors)
 
-    from knnbench import cell  # NumPy and h5py: after the limits, and not in the supervisor
+    from knnbench.measure import cell  # NumPy and h5py: after the limits, and not in the supervisor
 
     cell.measure(
         cell.Task(
@@ -158,7 +160,7 @@ def write(out, written, job, note=finish):
         if job:
             note(out, job, written)
         if note is finish:
-            record.write_atomically(out, json.dumps(written, indent=1) + "\n")
+            write_atomically(out, json.dumps(written, indent=1) + "\n")
     except OSError as error:
         sys.exit(f"{out}: {error.strerror}; make room, or let it be written, and run again: what is complete is kept")
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from knnbench.record import SCHEMA_VERSION
-from knnbench.results import COMPARISON, compare, machine_words
-from knnbench.tables import WORDS, read_csv, with_names_apart
-from knnbench.words import summarise
+from knnbench.measure.record import SCHEMA_VERSION
+from knnbench.results.gather import compare
+from knnbench.results.machines import machine_words
+from knnbench.results.tables import COMPARISON, WORDS, read_csv, with_names_apart
+from knnbench.results.words import summarise
 
 CELL = ["dataset", "backend", "device", "n_neighbors", "residency", "machine"]
 

@@ -5,8 +5,10 @@ import json
 from itertools import groupby
 from pathlib import Path
 
-from knnbench import machine, plan
-from knnbench.config import cells
+from knnbench.config.suite import cells
+from knnbench.system import machine
+from knnbench.workflow import plan
+from knnbench.workflow.progress import in_words
 
 
 def place(expected):
@@ -37,7 +39,7 @@ def main():
         total, disk = total + seconds, disk + index
         print(
             f"{dataset:18} {f'{backend}-{device}':26} {len(group):5} {sum(each.measured for each in group):5}"
-            f" {len(group) - len(run):8} {plan.in_words(seconds):>11} {most / 1e9:6.1f} GB {index / 1e9:6.1f} GB"
+            f" {len(group) - len(run):8} {in_words(seconds):>11} {most / 1e9:6.1f} GB {index / 1e9:6.1f} GB"
         )
     resources = Path(config["resources_dir"])
     new = [name for name in sizes if not Path(resources, f"datasets/{name}.hdf5").exists()]
@@ -56,7 +58,7 @@ def main():
     }
     print()
     for name, (seconds, note) in lines.items():
-        print(f"{name:10} {plan.in_words(seconds):>11}   {note}")
+        print(f"{name:10} {in_words(seconds):>11}   {note}")
 
 
 if __name__ == "__main__":

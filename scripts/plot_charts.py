@@ -5,11 +5,12 @@ import json
 import textwrap
 from pathlib import Path
 
-from knnbench.charts import CONFIG, NOTHING, VIEWS, draw_file, encodings
-from knnbench.findings import break_even_words
-from knnbench.folder import read
-from knnbench.record import NOT_RUN
-from knnbench.words import plain, typical_k
+from knnbench.config.names import plain
+from knnbench.draw.charts import CONFIG, NOTHING, VIEWS, draw_file, encodings
+from knnbench.measure.record import NOT_RUN
+from knnbench.results.findings import break_even_words
+from knnbench.results.folder import read
+from knnbench.results.words import typical_k
 
 KEY = "Solid: exact; dashed: approximate. Thick and large: GPU. Hollow: low recall. NumPy in, NumPy out."
 WIDTH = 110  # letters of a line

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from knnbench.figures import literal, plt, save, settle, styles
-from knnbench.tables import read_csv
-from knnbench.words import name_of
+from knnbench.draw.figures import literal, plt, save, settle, styles
+from knnbench.results.tables import read_csv
+from knnbench.results.words import name_of
 
 ROW_INCHES = 0.2
 

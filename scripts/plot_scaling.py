@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from knnbench.charts import CONFIG, LINE, NOTHING, axis, draw_file, encodings, points
-from knnbench.folder import read
-from knnbench.scaling import COLUMNS, CROSSINGS, FEWEST, SIZES, crossings, exponent, exponents, series
-from knnbench.words import typical_k
+from knnbench.draw.charts import CONFIG, LINE, NOTHING, axis, draw_file, encodings, points
+from knnbench.results.folder import read
+from knnbench.results.scaling import COLUMNS, CROSSINGS, FEWEST, SIZES, crossings, exponent, exponents, series
+from knnbench.results.words import typical_k
 
 LISTED = 12  # crossings in the figure
 

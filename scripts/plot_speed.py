@@ -7,9 +7,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from knnbench.figures import by_machine, literal, plt, save, settle, stopped, styles
-from knnbench.tables import read_csv
-from knnbench.words import name_of, plain
+from knnbench.config.names import plain
+from knnbench.draw.figures import literal, plt, save, settle, stopped, styles
+from knnbench.results.machines import by_machine
+from knnbench.results.tables import read_csv
+from knnbench.results.words import name_of
 
 CELL = ["dataset", "backend", "device", "n_neighbors"]
 KEY = (

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import torch
 
-from knnbench.metrics import METRICS
+from knnbench.problem.metrics import METRICS
 
 TRAIN_BLOCK, QUERY_BLOCK = 2**14, 2**11  # a matrix of keys takes 256 MiB
 

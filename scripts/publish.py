@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from knnbench.published import keep
+from knnbench.exchange.published import keep
 
 
 def main():

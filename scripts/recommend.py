@@ -4,12 +4,12 @@ import argparse
 import json
 from pathlib import Path
 
-from knnbench import gpu, machine
-from knnbench.findings import compiles, seconds
-from knnbench.folder import read
-from knnbench.recommend import LISTED, recommend
-from knnbench.results import machine_words
-from knnbench.words import tell_apart
+from knnbench.config.names import tell_apart
+from knnbench.results.findings import compiles, seconds
+from knnbench.results.folder import read
+from knnbench.results.machines import machine_words
+from knnbench.results.recommend import LISTED, recommend
+from knnbench.system import gpu, machine
 
 SAME_SIZE = "measured at just this size"
 

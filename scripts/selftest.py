@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from knnbench import machine
-from knnbench.datasets import in_blocks, write_neighbors, write_points
-from knnbench.intervals import estimate, ratio
-from knnbench.metrics import METRICS
-from knnbench.truth import exact_neighbors
+from knnbench.problem.datasets import write_neighbors, write_points
+from knnbench.problem.metrics import METRICS
+from knnbench.problem.points import in_blocks
+from knnbench.problem.truth import exact_neighbors
+from knnbench.results.intervals import estimate, ratio
+from knnbench.system import machine
 
 K = 10
 TIMING = {

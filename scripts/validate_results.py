@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from knnbench.folder import opened
-from knnbench.published import check_sums, validate
+from knnbench.exchange.validate import check_sums, validate
+from knnbench.results.folder import opened
 
 SCHEMA = Path(__file__).parents[1] / "rules/schemas/timings.schema.yaml"
 SHOWN = 20  # problems of a folder

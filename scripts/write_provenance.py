@@ -6,8 +6,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from knnbench.published import code_version
-from knnbench.tables import read_csv
+from knnbench.exchange.version import code_version
+from knnbench.results.tables import read_csv
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from knnbench.cell import PHASES
-from knnbench.metrics import METRICS
+from knnbench.measure.cell import PHASES
+from knnbench.problem.metrics import METRICS
 
 
 def answer(module, metric, device, parameters, train, queries, k, saves=False):

@@ -11,11 +11,11 @@ from conftest import ROOT, run
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from knnbench.claims import UNKNOWN, check, choose, overall, time_of, verdict_of
-from knnbench.findings import break_even, break_even_words, number, seconds
-from knnbench.recommend import recommend
-from knnbench.scaling import crossings, exponent, exponents
-from knnbench.words import plain
+from knnbench.config.names import plain
+from knnbench.results.claims import UNKNOWN, check, choose, overall, time_of, verdict_of
+from knnbench.results.findings import break_even, break_even_words, number, seconds
+from knnbench.results.recommend import recommend
+from knnbench.results.scaling import crossings, exponent, exponents
 from make_tables import Latex, Markdown, write_table
 
 LIMITS = {"max_query_s": 10, "max_fit_s": 60}

@@ -18,7 +18,7 @@ from rocrate_validator import services
 from rocrate_validator.models import Severity, ValidationSettings
 from urllib3 import HTTPResponse
 
-from knnbench.archive import unpack
+from knnbench.system.archive import unpack
 
 CONTEXT = "https://w3id.org/ro/crate/1.1/context"
 # An identifier with a host, of a workflow that is a file of the crate; addresses of a project and of authors that have none.

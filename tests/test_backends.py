@@ -10,10 +10,10 @@ from conftest import CONFIG, DEVICES, ENVIRONMENTS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from knnbench.datasets import check_points
-from knnbench.metrics import METRICS
-from knnbench.recall import exact_distances
-from knnbench.truth import exact_neighbors
+from knnbench.problem.metrics import METRICS
+from knnbench.problem.points import check_points
+from knnbench.problem.recall import exact_distances
+from knnbench.problem.truth import exact_neighbors
 
 EXACT = [key for key in ENVIRONMENTS if CONFIG["backends"][key[0]]["exact"]]
 APPROXIMATE = [key for key in ENVIRONMENTS if key not in EXACT]

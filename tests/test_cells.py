@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from conftest import ROOT, wait_until
 
-from knnbench import machine
-from knnbench.datasets import in_blocks, write_neighbors, write_points
-from knnbench.isolation import merge
-from knnbench.metrics import METRICS
-from knnbench.record import STATUSES, classify, write_atomically
-from knnbench.truth import exact_neighbors
+from knnbench.measure.record import STATUSES, classify
+from knnbench.problem.datasets import write_neighbors, write_points
+from knnbench.problem.metrics import METRICS
+from knnbench.problem.points import in_blocks
+from knnbench.problem.truth import exact_neighbors
+from knnbench.system import machine
+from knnbench.system.files import write_atomically
+from knnbench.system.isolation import merge
 
 TIMING = {
     "min_sample_s": 0.001,

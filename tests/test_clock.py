@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 from scipy import stats
 
-from knnbench.clock import Timing, each_ns, elapsed_ns, median_interval, rank, repeat
+from knnbench.measure.clock import Timing, each_ns, elapsed_ns, median_interval, rank, repeat
 
 TIMING = Timing(
     min_sample_s=0.001,

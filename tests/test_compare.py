@@ -11,8 +11,8 @@ import pytest
 import yaml
 from conftest import ROOT, run, snakemake
 
-from knnbench.archive import pack
-from knnbench.published import validate
+from knnbench.exchange.validate import validate
+from knnbench.system.archive import pack
 
 PUBLISHED = ROOT / "tests/published"
 SCHEMA = yaml.safe_load((ROOT / "rules/schemas/timings.schema.yaml").read_text())

@@ -13,7 +13,9 @@ import pytest
 import yaml
 from conftest import CONFIG, ROOT, snakemake
 
-from knnbench.config import ConfigError, cells, command_line, count_points, downloads, entries, resolve, used
+from knnbench.config.checks import count_points, resolve
+from knnbench.config.suite import cells, downloads, used
+from knnbench.config.values import ConfigError, command_line, entries
 
 SCHEMA = yaml.safe_load((ROOT / "rules/schemas/config.schema.yaml").read_text())
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from knnbench import datasets
-from knnbench.datasets import DataError, Unavailable, check_points, in_blocks, read_dataset, renumber
-from knnbench.metrics import METRICS
-from knnbench.rounding import Rounding
-from knnbench.sources import draw, load
+from knnbench.problem.datasets import Unavailable, read_dataset, renumber
+from knnbench.problem.metrics import METRICS
+from knnbench.problem.points import DataError, check_points, in_blocks
+from knnbench.problem.rounding import Rounding
+from knnbench.problem.sources import draw, load
 
 GOOD = np.arange(12, dtype=float).reshape(4, 3) + 1
 
@@ -41,7 +41,7 @@ def test_draw(kind, monkeypatch):
     points = drawn(kind, rows, 3)
     assert points.shape == (rows, 3) and points.dtype == np.float32
     assert np.array_equal(points, drawn(kind, rows, 3))
-    monkeypatch.setattr(datasets, "BLOCK_NUMBERS", 10_000)
+    monkeypatch.setattr("knnbench.problem.points.BLOCK_NUMBERS", 10_000)
     assert np.array_equal(points, drawn(kind, rows, 3))
     assert not np.array_equal(points[:10], points[-10:])
     if kind == "uniform":
@@ -211,7 +211,7 @@ KEPT = {
 
 def lost(points, monkeypatch):
     """What is said of points that come in small blocks."""
-    monkeypatch.setattr(datasets, "BLOCK_NUMBERS", 1000)
+    monkeypatch.setattr("knnbench.problem.points.BLOCK_NUMBERS", 1000)
     rounding = Rounding(in_blocks(points), in_blocks(points[:10]))
     passed = [np.concatenate(list(part.blocks)) for part in (rounding.train, rounding.test)]
     assert np.array_equal(passed[0], points) and np.array_equal(passed[1], points[:10])

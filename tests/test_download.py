@@ -12,7 +12,7 @@ import time
 import pytest
 from conftest import ROOT
 
-from knnbench.download import DownloadError, address, download, is_there, second_name
+from knnbench.problem.download import DownloadError, address, download, is_there, second_name
 
 CONTENT = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 5000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -10,7 +10,7 @@ import yaml
 from conftest import CONFIG, ROOT
 from conftest import ENVIRONMENTS as INSTALLED
 
-from knnbench.environment import is_optional, mismatches, read_hashes, read_pins
+from knnbench.system.environment import is_optional, mismatches, read_hashes, read_pins
 
 ENVIRONMENTS = sorted({path.stem for path in (ROOT / "envs").glob("*.yaml")})
 GPU_ENVIRONMENTS = {entry["environments"]["gpu"] for entry in CONFIG["backends"].values() if "gpu" in entry["environments"]}

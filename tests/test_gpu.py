@@ -32,7 +32,7 @@ int nvmlDeviceGetTotalEnergyConsumption(device it, unsigned long long *millijoul
 """
 ASK = """
 import json
-from knnbench import gpu, machine
+from knnbench.system import gpu, machine
 print(json.dumps([gpu.pin(), gpu.describe(), gpu.state(), gpu.memory(), gpu.joules(), sorted(machine.energy("gpu")),
                   "gpu" in machine.energy("cpu")]))
 """

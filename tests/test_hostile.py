@@ -20,13 +20,15 @@ import pytest
 import yaml
 from conftest import CONFIG, ROOT, snakemake
 
-from knnbench.archive import ArchiveError, pack, unpack
-from knnbench.config import ConfigError, resolve
-from knnbench.datasets import DataError, write_points
-from knnbench.interchange import read_ann, read_cuvs
-from knnbench.metrics import METRICS
-from knnbench.published import validate
-from knnbench.sources import load
+from knnbench.config.checks import resolve
+from knnbench.config.values import ConfigError
+from knnbench.exchange.interchange import read_ann, read_cuvs
+from knnbench.exchange.validate import validate
+from knnbench.problem.datasets import write_points
+from knnbench.problem.metrics import METRICS
+from knnbench.problem.points import DataError
+from knnbench.problem.sources import load
+from knnbench.system.archive import ArchiveError, pack, unpack
 
 SCHEMA = yaml.safe_load((ROOT / "rules/schemas/config.schema.yaml").read_text())
 ROW = yaml.safe_load((ROOT / "rules/schemas/timings.schema.yaml").read_text())
@@ -432,7 +434,8 @@ def test_damaged_hdf5_files(inside, seed):
     (inside / "mine.hdf5").write_bytes(data[: len(data) - (seed % 4) * 100])
     # In a process of its own: the HDF5 library may end it.
     script = (
-        "import sys\nfrom knnbench.sources import load\nfrom knnbench.datasets import *\nfrom knnbench.metrics import METRICS\n"
+        "from knnbench.problem.sources import load\nfrom knnbench.problem.datasets import write_points\n"
+        "from knnbench.problem.metrics import METRICS\nfrom knnbench.problem.points import DataError\n"
         "try:\n    t, q, *_ = load({'source': 'file', 'path': 'mine.hdf5', 'metric': 'euclidean'})\n"
         "    write_points('out.hdf5', METRICS['euclidean'], t, q)\n"
         "except DataError as error:\n    print(error)\n"

@@ -14,11 +14,12 @@ import pytest
 import yaml
 from conftest import ROOT, run, snakemake
 
-from knnbench.datasets import in_blocks, write_neighbors, write_points
-from knnbench.interchange import read_ann, read_cuvs
-from knnbench.metrics import METRICS
-from knnbench.published import validate
-from knnbench.truth import exact_neighbors
+from knnbench.exchange.interchange import read_ann, read_cuvs
+from knnbench.exchange.validate import validate
+from knnbench.problem.datasets import write_neighbors, write_points
+from knnbench.problem.metrics import METRICS
+from knnbench.problem.points import in_blocks
+from knnbench.problem.truth import exact_neighbors
 
 TINY = """
 suite: tiny

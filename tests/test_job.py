@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from knnbench.job import Job, begin, earlier, finish, note_of
+from knnbench.measure.job import Job, begin, earlier, finish, note_of
 
 BEGUN = {"schema_version": 3, "machine": {"node": "n1"}}
 WHOLE = BEGUN | {"status": "ok", "reason": ""}

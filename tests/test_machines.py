@@ -18,13 +18,14 @@ import pytest
 import yaml
 from conftest import ROOT, snakemake
 
-from knnbench import machine
-from knnbench.config import ConfigError, check_machine
-from knnbench.files import check_made_by_us, check_not_outputs, content, digests, written
-from knnbench.inherited import INHERITED, OURS, inherited, recorded
-from knnbench.isolation import fit_for_programs, supervise
-from knnbench.record import conclude, describe
-from knnbench.words import summarise
+from knnbench.config.checks import check_machine
+from knnbench.config.values import ConfigError
+from knnbench.measure.record import conclude, describe
+from knnbench.results.words import summarise
+from knnbench.system import machine
+from knnbench.system.inherited import INHERITED, OURS, inherited, recorded
+from knnbench.system.isolation import fit_for_programs, supervise
+from knnbench.workflow.files import check_made_by_us, check_not_outputs, content, digests, written
 
 CPUS = len(os.sched_getaffinity(0))
 TINY = {
@@ -352,7 +353,7 @@ def test_digests_are_read_once(tmp_path, monkeypatch):
     Path(".snakemake").mkdir()
     Path("p.npy").write_bytes(b"one")
     first = digests({"path": "p.npy"})
-    monkeypatch.setattr("knnbench.files.sha256_of", lambda path: "read again")
+    monkeypatch.setattr("knnbench.workflow.files.sha256_of", lambda path: "read again")
     assert digests({"path": "p.npy"}) == first
     about = os.stat("p.npy")
     Path("p.npy").write_bytes(b"two")
@@ -437,7 +438,7 @@ def test_keops_in_folders_that_a_shell_cannot_read(tmp_path, environments):
 )
 def test_last_words(code, reason):
     worker = (
-        "import os, sys; sys.path.insert(0, sys.argv[1]); from knnbench.isolation import Reporter\n"
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from knnbench.system.isolation import Reporter\n"
         f"Reporter(*map(int, sys.argv[3:])).enter('work', 600); {code}"
     )
     outcome = supervise([sys.executable, "-X", "faulthandler", "-c", worker, str(ROOT / "scripts")], 1, False)

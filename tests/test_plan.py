@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from knnbench import plan
-from knnbench.config import Cell
-from knnbench.plan import Expected, Progress, Seen, Size, affordable, expect_cell, in_words, nearest
+from knnbench.config.suite import Cell
+from knnbench.workflow import plan
+from knnbench.workflow.plan import Expected, Seen, Size, affordable, expect_cell, nearest
+from knnbench.workflow.progress import Progress, in_words
 
 TIMING = {"max_fit_s": 60, "max_query_s": 10, "min_repeats": 6, "max_repeats": 1000, "budget_s": 0.5}
 BRUTE = {"saves": False, "parameters": {}}

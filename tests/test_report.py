@@ -14,8 +14,8 @@ import yaml
 from conftest import ROOT, program, run, snakemake
 from playwright.sync_api import expect, sync_playwright
 
-from knnbench.folder import read
-from knnbench.recommend import ASKED, recommend
+from knnbench.results.folder import read
+from knnbench.results.recommend import ASKED, recommend
 
 HOSTILE = "</script><script>document.title = 'hacked'</script> & <b>R^D"
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}

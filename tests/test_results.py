@@ -11,12 +11,13 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from knnbench import intervals
-from knnbench.config import Cell
-from knnbench.figures import by_machine as machines_of
-from knnbench.figures import styles
-from knnbench.results import COMPARISON, batch_rows, by_machine, compare, left_out, row, sample_rows
-from knnbench.words import summarise
+from knnbench.config.suite import Cell
+from knnbench.draw.figures import styles
+from knnbench.results import intervals
+from knnbench.results.gather import batch_rows, compare, left_out, row, sample_rows
+from knnbench.results.machines import by_machine, rounds_by_machine
+from knnbench.results.tables import COMPARISON
+from knnbench.results.words import summarise
 from plot_roofline import draw as draw_roofline
 from plot_speed import draw
 
@@ -230,7 +231,7 @@ def test_machines_are_not_mixed():
     """Rounds of two kinds of machine are two rows; only cells of one kind are compared; a figure has a part for each."""
     other = MACHINE | {"cpu": "Another CPU", "node": "there"}
     records = [record(), record(machine=other), record(machine=MACHINE | {"node": "a twin"})]
-    groups = by_machine(records)
+    groups = rounds_by_machine(records)
     assert [len(group) for group in groups] == [2, 1]
     cell = Cell("data", "fast", "cpu", 10)
     rows = [row(CONFIG, cell, DATASET, group, "host", CEILING) for group in groups]
@@ -244,7 +245,7 @@ def test_machines_are_not_mixed():
 
     absent = row(CONFIG, Cell("data", "absent", "cpu", 10), DATASET, [left_out(CONFIG, cell, "skipped", "why")], "host", None)
     timings = pd.DataFrame([*rows, tree, *gpus, absent])
-    parts = dict(machines_of(timings))
+    parts = dict(by_machine(timings))
     assert {words: len(part) for words, part in parts.items()} == {
         "A CPU, 2 CPUs; H100": 4,  # both CPU cells, the GPU's, and what ran nowhere
         "A CPU, 2 CPUs; H200": 4,

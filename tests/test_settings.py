@@ -12,8 +12,8 @@ import pytest
 from conftest import ROOT, without_privileges
 from fontTools.ttLib import TTFont
 
-from knnbench.figures import matplotlib
-from knnbench.published import CodeVersion, code_version
+from knnbench.draw.figures import matplotlib
+from knnbench.exchange.version import CodeVersion, code_version
 
 PUBLISHED = ROOT / "published/cpu-2core"
 
@@ -261,7 +261,7 @@ def test_a_checkout_of_another_user_that_may_not_be_written(checkout):
     everything_is_of_another_user(checkout, None)
     (checkout / "scripts/[a]*.py").chmod(0o755)
     words = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); from pathlib import Path;"
-    words += f" from knnbench.published import code_version; print(code_version(Path({str(checkout)!r})))"
+    words += f" from knnbench.exchange.version import code_version; print(code_version(Path({str(checkout)!r})))"
     done = subprocess.run(without_privileges([sys.executable, "-c", words]), capture_output=True, text=True)
     assert done.stdout == f"{code_version(checkout)}\n" and code_version(checkout).changed == CHANGED, done.stderr
     assert "new file mode 100755" in done.stdout

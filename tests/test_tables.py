@@ -12,11 +12,10 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from knnbench.folder import read
-from knnbench.published import validate
-from knnbench.results import BATCH
-from knnbench.tables import TEXT, read_csv, with_names_apart
-from knnbench.words import tell_apart
+from knnbench.config.names import tell_apart
+from knnbench.exchange.validate import validate
+from knnbench.results.folder import read
+from knnbench.results.tables import BATCH, TEXT, read_csv, with_names_apart
 
 SCHEMA = yaml.safe_load((ROOT / "rules/schemas/timings.schema.yaml").read_text(encoding="utf-8"))
 ODD = ("1000", "007", "1e5", "1.0", "NA", "None", "nan", "null", "true", "inf", "-", "N/A")

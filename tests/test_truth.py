@@ -9,10 +9,11 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knnbench.datasets import check_points, in_blocks, map_array, write_points
-from knnbench.metrics import METRICS
-from knnbench.recall import exact_distances, score
-from knnbench.truth import K_MAX, by_differences, by_products, exact_neighbors, rank
+from knnbench.problem.datasets import map_array, write_points
+from knnbench.problem.metrics import METRICS
+from knnbench.problem.points import check_points, in_blocks
+from knnbench.problem.recall import exact_distances, score
+from knnbench.problem.truth import K_MAX, by_differences, by_products, exact_neighbors, rank
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from knnbench.isolation import fit_for_programs
+from knnbench.system.isolation import fit_for_programs
 
 if not Path(sysconfig.get_path("include"), "Python.h").exists():
     raise ImportError("KeOps needs Python.h: install the headers of this Python, such as python3-dev")

@@ -1,0 +1,253 @@
+"""Check a configuration against the schema, against itself and against the machine, and fill in defaults."""
+
+import difflib
+import fnmatch
+import os
+import stat
+from pathlib import Path
+
+import jsonschema
+
+from knnbench.config.suite import CHARTS, SUITE_FIGURES, own_files
+from knnbench.config.values import ConfigError, complete
+from knnbench.problem.formats import open_array
+from knnbench.problem.metrics import METRICS
+from knnbench.problem.points import DataError, check_form
+
+# Keys of a dataset besides metric, source, title and license: those it must have and those it may have.
+DRAWN = ({"n", "d"}, {"queries", "seed", "offset"})
+SOURCE_KEYS = {
+    "normal": DRAWN,
+    "uniform": DRAWN,
+    "sphere": DRAWN,
+    "digits": ({"queries"}, {"seed"}),
+    "url": ({"url"}, {"sha256", "n", "d", "queries", "megabytes"}),
+}
+DEVICES = ("cpu", "gpu")
+REPLACES = "; an entry takes the place of the whole one of that name: write all of it, or choose another name"
+LIBRARY = Path(__file__).parents[1]
+DIGITS = 1797  # points of scikit-learn's digits, training and test together
+DEFAULT_QUERIES = 10_000
+
+
+def suggest(name, known):
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def explain(error):
+    """One sentence about a violation of the schema."""
+    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path]
+    place = "".join(steps).removeprefix(".") or "top level"
+    if error.validator == "additionalProperties":
+        known = sorted(error.schema["properties"])
+        unknown = sorted(set(error.instance) - set(known))
+        return f"{place}: unknown key {unknown[0]!r}; {suggest(unknown[0], known)}allowed are {', '.join(known)}"
+    if error.validator == "enum":
+        allowed = ", ".join(map(str, error.validator_value))
+        return f"{place}: {error.instance!r} is not one of {allowed}"
+    description = error.schema.get("description", "")
+    return f"{place}: {error.message}" + (f"; {description}" if description else "")
+
+
+def resolve(config, schema, replaced=()):
+    """Check a configuration against the schema and against itself.
+
+    Parameters
+    ----------
+    config, schema : dict
+        The configuration gets the schema's defaults and types, in place; `datasets.mirror` becomes `mirror`.
+    replaced : collection of (section, name), as `entries` returns them
+
+    Raises
+    ------
+    ConfigError
+    """
+    config |= complete(schema, config, schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    if error := jsonschema.exceptions.best_match(validator.iter_errors(config)):
+        hint = REPLACES if error.validator == "required" and tuple(error.absolute_path)[:2] in replaced else ""
+        raise ConfigError(explain(error) + hint)
+    mirror = config["mirror"] = config["datasets"].pop("mirror", "")
+    if mirror and not mirror.startswith(("http://", "https://")) and not os.path.isdir(mirror):
+        raise ConfigError(f"datasets.mirror: {mirror} is neither a folder nor an address that begins with http:// or https://")
+    if config["timing"]["min_repeats"] > config["timing"]["max_repeats"]:
+        raise ConfigError("timing: min_repeats is over max_repeats; raise max_repeats")
+    for name, settings in config["datasets"].items():
+        check_dataset(name, settings, REPLACES if ("datasets", name) in replaced else "")
+    for name, backend in config["backends"].items():
+        if not backend.get("label", "").strip():
+            backend["label"] = name
+        require_file(f"backends.{name}.module", backend["module"], LIBRARY / "backends", ".py")
+        for device, env in backend["environments"].items():
+            require_file(f"backends.{name}.environments.{device}", env, LIBRARY.parents[1] / "envs", ".yaml")
+    require_known("suite", [config["suite"]], config["suites"])
+    for name in {"merged", "rerendered", "imported", "cells", "indexes", "ceilings"} & config["suites"].keys():
+        raise ConfigError(f"suites.{name}: results/{name} has another meaning; give the suite another name")
+    for name, suite in config["suites"].items():
+        suite.setdefault("backends", [each for each, backend in config["backends"].items() if not backend["named"]])
+        require_known(f"suites.{name}.datasets", suite["datasets"], config["datasets"])
+        require_known(f"suites.{name}.backends", suite["backends"], config["backends"])
+    for name, claim in config["claims"].items():
+        check_claim(name, claim, config, replaced)
+    suite = config["suites"][config["suite"]]
+    largest = max(suite["n_neighbors"])
+    for name in suite["datasets"]:
+        n = count_points(name, config["datasets"][name])
+        if n is not None and largest > n:
+            raise ConfigError(
+                f"suites.{config['suite']}.n_neighbors: K = {largest} exceeds the {n} points of dataset {name!r}; "
+                "lower K or leave the dataset out"
+            )
+
+
+def check_claim(name, claim, config, replaced):
+    """Check that a claim names datasets and backends that there are, and bounds in their order."""
+    known = [
+        f"{backend}-{device}"
+        for backend, entry in config["backends"].items()
+        # The claims of config.yaml are about the entry that was replaced, which may have had another device.
+        for device in (DEVICES if ("backends", backend) in replaced else entry["environments"])
+    ]
+    require_known(f"claims.{name}.datasets", claim["datasets"], config["datasets"])
+    for side in ("slower", "faster"):
+        require_known(f"claims.{name}.{side}.dataset", [claim[side].get("dataset", claim["datasets"][0])], config["datasets"])
+        if all(pattern.startswith("!") for pattern in claim[side]["backends"]):
+            raise ConfigError(f"claims.{name}.{side}.backends: only leaves out; begin with what is meant, such as '*'")
+        for pattern in claim[side]["backends"]:
+            if not fnmatch.filter(known, pattern.removeprefix("!")):
+                hint = f"{suggest(pattern, known)}known are {', '.join(known)}, and patterns of these such as faiss-*-cpu"
+                raise ConfigError(f"claims.{name}.{side}.backends: {pattern!r} names no backend and device; {hint}")
+    if claim["ratio"][0] > claim["ratio"][1]:
+        raise ConfigError(f"claims.{name}.ratio: {claim['ratio']}; the least ratio comes first, .inf is no upper bound")
+
+
+def check_cluster(config):
+    """Check that nothing which the nodes of a cluster decide is left to the machine that submits the jobs.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for place, value, unknown in (
+        ("gpu", config["gpu"], "auto"),
+        ("cuda", config["cuda"] if config["gpu"] else None, "auto"),
+        ("timing.threads", config["timing"]["threads"], 0),
+    ):
+        if value == unknown:
+            raise ConfigError(
+                f"{place}: {unknown} would be decided by this machine, and jobs run on others; "
+                "say what the nodes have, in profiles/slurm/site.yaml or another --configfile"
+            )
+
+
+def check_machine(timing, facts, cpus):
+    """Check that a cell does not ask for more than the machine has.
+
+    Parameters
+    ----------
+    timing : dict, of the configuration
+    facts : dict, from machine.describe
+    cpus : int, CPUs that this process may run on
+
+    Raises
+    ------
+    ConfigError
+    """
+    if timing["threads"] > cpus:
+        raise ConfigError(
+            f"timing.threads: {timing['threads']} threads, and there are {cpus} CPUs; lower it, or 0 for all of them"
+        )
+    if timing["memory_gb"] * 1e9 > facts["memory_bytes"]:
+        raise ConfigError(
+            f"timing.memory_gb: {timing['memory_gb']:g}, and there are {facts['memory_bytes'] / 1e9:.1f} GB; "
+            "lower it, or 0 for nine tenths of what is available"
+        )
+
+
+def require_known(place, names, known):
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{place}: unknown name {name!r}; {suggest(name, known)}known are {', '.join(known)}")
+
+
+def require_file(place, name, folder, suffix):
+    known = sorted(path.stem for path in folder.glob(f"*{suffix}"))
+    if name not in known:
+        hint = f"{suggest(name, known)}there are {', '.join(known)}"
+        raise ConfigError(f"{place}: there is no {folder.name}/{name}{suffix}; {hint}")
+
+
+def check_dataset(name, settings, hint=""):
+    """Check that a dataset has the keys that its source needs and no others, and fill in their defaults.
+
+    `hint` is said if it lacks some.
+    """
+    require_known(f"datasets.{name}.metric", [settings["metric"]], METRICS)
+    if name in SUITE_FIGURES or name.endswith(tuple(f".{chart}" for chart in CHARTS)):
+        raise ConfigError(f"datasets.{name}: a figure has this name; give the dataset another one")
+    source = settings["source"]
+    if source == "file":
+        required, optional = ({"path"}, set()) if "path" in settings else ({"train", "test"}, set())
+    else:
+        required, optional = SOURCE_KEYS[source]
+    given = set(settings) - {"metric", "source", "title", "license"}
+    if missing := sorted(required - given):
+        path = " (or path: an HDF5 file)" if source == "file" else ""
+        raise ConfigError(f"datasets.{name}: source {source!r} needs {', '.join(missing)}{path}{hint}")
+    if surplus := sorted(given - required - optional):
+        allowed = ", ".join(sorted(required | optional))
+        raise ConfigError(f"datasets.{name}: source {source!r} does not use {', '.join(surplus)}; it takes {allowed}")
+    if "seed" in optional:
+        settings.setdefault("queries", DEFAULT_QUERIES)
+        settings.setdefault("seed", 0)
+    if source == "digits" and settings["queries"] >= DIGITS:
+        raise ConfigError(f"datasets.{name}.queries: {settings['queries']} leaves no points of {DIGITS}; lower it")
+    if not settings.get("title", "").strip():
+        settings["title"] = name
+
+
+def count_points(name, settings):
+    """Number of points of a dataset as far as it can be known before any job: None for a download.
+
+    Raises
+    ------
+    ConfigError
+        A file of one's own is missing or cannot be read.
+    """
+    source = settings["source"]
+    if source == "url":
+        return settings.get("n")
+    if source == "digits":
+        return DIGITS - settings["queries"]
+    if source != "file":
+        return settings["n"]
+    for path in own_files(settings):
+        try:
+            regular = stat.S_ISREG(os.stat(path).st_mode)
+        except PermissionError:  # a folder above it: who opens it says so
+            regular = True
+        except (OSError, ValueError):
+            regular = False
+        if not regular:
+            raise ConfigError(f"datasets.{name}: {path} is not a file; paths start in the folder that Snakemake runs in")
+    train, test = (read_header(name, settings, part) for part in ("train", "test"))
+    if train[1] != test[1]:
+        raise ConfigError(f"datasets.{name}: train has dimension {train[1]}, test has {test[1]}; they must agree")
+    return train[0]
+
+
+def read_header(name, settings, part):
+    """Shape of the train or test points of one's own files, without reading them.
+
+    Raises
+    ------
+    ConfigError
+    """
+    path = settings.get("path") or settings[part]
+    try:
+        points = open_array(path, part if "path" in settings else None)
+        check_form(points.shape, points.dtype, f"{part} of {path}")
+    except DataError as error:
+        raise ConfigError(f"datasets.{name}: {error}") from error
+    return points.shape

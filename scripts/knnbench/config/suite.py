@@ -1,0 +1,98 @@
+"""What a checked configuration asks for: the cells of its suite, its downloads, and what a run leaves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from knnbench.config.names import tell_apart
+from knnbench.config.values import ConfigError
+from knnbench.problem.download import second_name
+
+CHARTS = ("recall", "build", "break-even", "memory", "phases")  # of every dataset, besides its speeds
+SUITE_FIGURES = ("roofline", "scaling")
+# What a run leaves in its folder: tables, and what is made from them.
+TABLES = ("config.yaml", "timings.csv", "samples.csv", "batches.csv", "comparisons.csv", "provenance.json")
+FINDINGS = ("summary.txt", "claims.csv", "scaling.csv", "crossings.csv", "tables")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (dataset, backend, device, K) of a suite."""
+
+    dataset: str
+    backend: str
+    device: str
+    k: int
+
+    def record(self, number):
+        """Path of the record of round `number`, below results/cells."""
+        return f"{self.dataset}/{self.backend}-{self.device}/k{self.k}.round{number}.json"
+
+
+def own_files(settings):
+    """The files that a dataset is made from, if they are the user's own."""
+    return [settings[key] for key in ("path", "train", "test") if key in settings]
+
+
+def cells(config):
+    """List the cells of the chosen suite, by dataset, backend, device and K in the order of the configuration.
+
+    Returns
+    -------
+    cells : list of Cell
+    """
+    suite = config["suites"][config["suite"]]
+    return [
+        Cell(dataset, backend, device, k)
+        for dataset in suite["datasets"]
+        for backend in suite["backends"]
+        for device in config["backends"][backend]["environments"]
+        for k in suite["n_neighbors"]
+    ]
+
+
+def downloads(config):
+    """List the files to download; datasets that name the same address share one.
+
+    A file is kept, and looked for in a mirror, by the name at the end of its address. Where several addresses end in one name,
+    the first in the configuration has it, and the name of every other one gets eight digits of the SHA-256 of its address.
+
+    Returns
+    -------
+    downloads : dict, file name -> (address, demanded SHA-256 or "")
+
+    Raises
+    ------
+    ConfigError
+        Two datasets want different files from one address.
+    """
+    files = {}
+    for name, settings in config["datasets"].items():
+        if "url" not in settings:
+            continue
+        url, digest = settings["url"], settings.get("sha256", "").lower()
+        plain = Path(url).name
+        file = plain if files.get(plain, (url,))[0] == url else second_name(url)
+        _, known_digest = files.get(file, (url, ""))
+        if digest and known_digest and digest != known_digest:
+            raise ConfigError(f"datasets.{name}.sha256: {url} is also wanted with {known_digest}; make the entries agree")
+        files[file] = (url, digest or known_digest)
+    return files
+
+
+def used(config):
+    """The part of a configuration that the chosen suite uses; what is saved with its results.
+
+    Those of its datasets that have one title, and of its backends that have one label, are told apart.
+    """
+    suite = config["suites"][config["suite"]]
+    datasets = {name: config["datasets"][name] for name in suite["datasets"]}
+    backends = {name: config["backends"][name] for name in suite["backends"]}
+    for section, key in ((datasets, "title"), (backends, "label")):
+        for (name, _), words in tell_apart((name, entry[key]) for name, entry in section.items()).items():
+            section[name] = section[name] | {key: words}
+    return {
+        **{key: config[key] for key in ("suite", "deployment", "gpu", "cuda", "resources_dir", "timing", "figures")},
+        "datasets": datasets,
+        "backends": backends,
+        "suites": {config["suite"]: suite},
+    }

@@ -1,0 +1,152 @@
+"""What a configuration says: numbers, texts and names as the schema wants them, and entries laid over each other."""
+
+import contextlib
+import copy
+import datetime
+import math
+
+import yaml
+
+ENTRIES = {"datasets", "backends", "suites", "claims"}  # sections of named entries; in the others are settings
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message says where, what is allowed and what to do."""
+
+
+def named(mapping, place):
+    """A mapping of a configuration by names that are text: a whole number is the name in digits.
+
+    Raises
+    ------
+    ConfigError
+        YAML read a name as something else.
+    """
+    names = {}
+    for name, value in mapping.items():
+        text = as_text(name, f"{place}, a name")
+        if text in names:
+            raise ConfigError(f"{place}: {text} is there twice, as a number and as text; rename one of them")
+        names[text] = value
+    return names
+
+
+def as_text(value, place):
+    """What a configuration says where text is wanted: of a whole number, its digits."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ConfigError(f"{place}: {value!r} is no text, as YAML reads it; put what you wrote in quotes")
+
+
+def as_number(value, place, whole, endless):
+    """What a configuration says where a number is wanted; the schema refuses what is none."""
+    if isinstance(value, str):
+        for read in (int, float):
+            with contextlib.suppress(ValueError):
+                value = read(value)
+                break
+    if isinstance(value, float) and (math.isnan(value) or (math.isinf(value) and not endless)):
+        kind = "integer" if whole else "number"
+        raise ConfigError(f"{place}: {value} is not of type {kind!r}; write a finite one")
+    return int(value) if whole and isinstance(value, float) and value.is_integer() else value
+
+
+def as_read(text):
+    """What YAML makes of a text: true, 12, or the text itself."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return text
+
+
+def complete(schema, value, root, place=""):
+    """What a configuration says, with the schema's defaults, and with the types that the schema wants where that is plain.
+
+    Names and words may be whole numbers. Below the top level, `--config timing='{rounds: 3}'` gives strings, and other programs
+    write 500.0.
+
+    Parameters
+    ----------
+    schema : dict, of the value
+    value : anything that YAML can say
+    root : dict, the whole schema
+    place : str, of the value, for errors
+
+    Returns
+    -------
+    value : a new one; what the schema does not want is left for it to refuse
+
+    Raises
+    ------
+    ConfigError
+    """
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    kind, at = schema.get("type"), place or "top level"
+    if isinstance(value, dict):
+        value, parts = named(value, at), schema.get("properties", {})
+        if kind == "object":
+            value |= {
+                key: copy.deepcopy(part["default"]) for key, part in parts.items() if "default" in part and key not in value
+            }
+        others = schema.get("additionalProperties") or {}
+        return {key: complete(parts.get(key, others), each, root, f"{place}.{key}".strip(".")) for key, each in value.items()}
+    if isinstance(value, list):
+        return [complete(schema.get("items", {}), each, root, f"{place}[{number}]") for number, each in enumerate(value)]
+    if kind == "string":
+        return as_text(value, at)
+    if kind in ("integer", "number"):
+        return as_number(value, at, kind == "integer", schema.get("maximum") == math.inf)
+    if kind == "boolean" or "enum" in schema:
+        value = as_read(value) if isinstance(value, str) else value
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, datetime.date):  # in parameters of a backend, which are JSON
+        return as_text(value, at)
+    return value
+
+
+def entries(layers):
+    """Lay the entries of configurations over each other: each is, whole, that of the last one which names it.
+
+    Parameters
+    ----------
+    layers : list of dict, what config.yaml says, the user's files in their order, and the command line
+
+    Returns
+    -------
+    entries : dict, section -> name -> entry
+    replaced : set of (section, name), entries that took the place of another one
+
+    Raises
+    ------
+    ConfigError
+    """
+    found, replaced = {}, set()
+    for layer in layers:
+        for section in ENTRIES & layer.keys():
+            below, above = found.get(section), layer[section]
+            if isinstance(above, dict):
+                below, above = below if isinstance(below, dict) else {}, named(above, section)
+                replaced |= {(section, name) for name in above.keys() & below.keys()}
+                # One by one, since aliases of YAML would be one entry under two names.
+                above = below | {name: copy.deepcopy(entry) for name, entry in above.items()}
+            found[section] = above
+    return found, replaced
+
+
+def command_line(words, schema):
+    """What the command line says of entries and of texts, as it is written, a layer for each.
+
+    Snakemake reads numbers at the top level, 1e3 as 1000.0 in a name, and none below it.
+
+    Parameters
+    ----------
+    words : list of str, such as "suite=1e3" or "datasets={mine: {...}}"
+    schema : dict
+    """
+    kept = ENTRIES | {key for key, part in schema["properties"].items() if part.get("type") == "string"}
+    pairs = [word.split("=", 1) for word in words]
+    said = [(key, text.strip("'\"")) for key, text in pairs if key in kept]  # as Snakemake does
+    return [{key: as_read(text) if key in ENTRIES else text} for key, text in said]

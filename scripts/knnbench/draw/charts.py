@@ -1,0 +1,310 @@
+"""Charts as Vega-Lite specifications: drawn to files by plot_charts.py, and by the browser in the report.
+
+A specification takes rows with the columns of timings.csv and `name` (words.name_of), and leaves out what has no number.
+"""
+
+import functools
+import io
+import tempfile
+from pathlib import Path
+
+import pikepdf
+import vl_convert
+from fontTools.ttLib import TTFont
+from PIL import Image
+
+from knnbench.draw.figures import matplotlib, places
+
+# In the order that a family's variants get them; Unicode has each for legends in words.
+SHAPES = {
+    "circle": "●",
+    "square": "■",
+    "diamond": "◆",
+    "triangle-up": "▲",
+    "triangle-down": "▼",
+    "cross": "✚",
+    "triangle-right": "▶",
+    "triangle-left": "◀",
+}
+MEMORY = {
+    "loaded_bytes": "library and data",
+    "fit_bytes": "peak of the fit above that",
+    "query_bytes": "peak of the queries above that",
+    "device_loaded_bytes": "GPU: library and data",
+    "device_fit_bytes": "GPU: fit",
+    "device_query_bytes": "GPU: queries",
+}
+PHASES = ("import_s", "load_s", "transfer_s", "train_s", "add_s", "compile_s", "first_query_s", "query_median_s")
+PARTS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#8C564B"]  # Okabe and Ito's
+TOOLTIP = [
+    {"field": "name", "title": "backend"},
+    {"field": "n_neighbors", "title": "K"},
+    {"field": "queries_per_s", "title": "queries/s", "format": ",.4~r"},
+    {"field": "interval", "title": "95% interval"},
+    {"field": "recall", "format": ".4~f"},
+    {"field": "fit_s", "title": "fit, s", "format": ".3~r"},
+    {"field": "memory", "title": "memory"},
+    {"field": "note", "title": "note"},
+]
+
+
+def looks(backends):
+    """Family, colour and shape of every backend of the configuration: dict, name -> (module, colour, shape)."""
+    return {
+        name: (module, colour, list(SHAPES)[position % len(SHAPES)])
+        for name, (module, colour, position) in places(backends).items()
+    }
+
+
+def curve(names, colours, shapes):
+    """Encodings that tell the curves apart: colour and shape by name."""
+    return {
+        "color": {"field": "name", "type": "nominal", "title": None, "scale": {"domain": names, "range": colours}},
+        "shape": {"field": "name", "type": "nominal", "title": None, "scale": {"domain": names, "range": shapes}},
+    }
+
+
+LINE = {  # dashed if approximate, thick on a GPU
+    "strokeDash": {"condition": {"test": "datum.exact", "value": [1, 0]}, "value": [5, 3]},
+    "strokeWidth": {"condition": {"test": "datum.device == 'gpu'", "value": 3}, "value": 1.5},
+}
+
+
+def points(look):
+    """Marks of measured cells: hollow where recall is low."""
+    return {
+        "mark": {"type": "point", "opacity": 1},
+        "encoding": {
+            "color": look["color"],
+            "shape": look["shape"],
+            "fill": {
+                "condition": {"test": "datum.status == 'low_recall'", "value": "transparent"},
+                **look["color"],
+            },
+            "size": {"condition": {"test": "datum.device == 'gpu'", "value": 110}, "value": 55},
+            "tooltip": TOOLTIP,
+        },
+    }
+
+
+def axis(field, title, kind="log", **more):
+    return {
+        "field": field,
+        "type": "quantitative",
+        "title": title,
+        "scale": {"type": kind, "nice": False, "padding": 8, **more},
+    }
+
+
+SPEED = axis("queries_per_s", "Queries per second")
+HAS_SPEED = {"filter": "isValid(datum.queries_per_s)"}
+
+
+def speed(look):
+    """Queries per second against K."""
+    return {
+        "transform": [HAS_SPEED],
+        "encoding": {"x": axis("n_neighbors", "Number of neighbours K"), "y": SPEED, "color": look["color"]},
+        "layer": [
+            {"mark": "line", "encoding": LINE},
+            {"mark": "rule", "encoding": {"y": {"field": "queries_per_s_low"}, "y2": {"field": "queries_per_s_high"}}},
+            points(look),
+        ],
+    }
+
+
+def recall(look):
+    """Queries per second against recall at one K, with the cells that no other beats in both: the Pareto front."""
+    front = [
+        {
+            "sort": [{"field": "queries_per_s", "order": "descending"}],
+            "window": [{"op": "max", "field": "recall", "as": "best_recall"}],
+            "frame": [None, 0],
+            "groupby": [],
+        },
+        {"filter": "datum.recall == datum.best_recall"},
+        {"aggregate": [{"op": "max", "field": "queries_per_s", "as": "queries_per_s"}], "groupby": ["recall"]},
+    ]
+    return {
+        "transform": [HAS_SPEED],
+        "encoding": {"x": axis("recall", "Recall", "linear", zero=False), "y": SPEED},
+        "layer": [
+            {
+                "transform": front,
+                "mark": {"type": "line", "interpolate": "step-before", "color": "#888888", "strokeWidth": 5, "opacity": 0.35},
+                "encoding": {"order": {"field": "recall"}},
+            },
+            points(look),
+        ],
+    }
+
+
+def build(look):
+    """Queries per second against fit time at one K."""
+    fitted = {"calculate": "max(datum.fit_s, 1e-6)", "as": "shown_fit_s"}
+    return {
+        "transform": [HAS_SPEED, fitted],
+        "encoding": {"x": axis("shown_fit_s", "Fit: seconds before the first query"), "y": SPEED, "color": look["color"]},
+        "layer": [points(look)],
+    }
+
+
+def break_even(look):
+    """Time of the fit and of all queries against the number of queries at one K."""
+    return {
+        "transform": [
+            HAS_SPEED,
+            {"calculate": "sequence(0, 9.05, 0.1)", "as": "exponent"},
+            {"flatten": ["exponent"]},
+            {"calculate": "pow(10, datum.exponent)", "as": "asked"},
+            {"calculate": "datum.fit_s + datum.asked / datum.queries_per_s", "as": "total_s"},
+        ],
+        "encoding": {
+            "x": axis("asked", "Number of queries"),
+            "y": axis("total_s", "Seconds: fit and all queries"),
+            "color": look["color"],
+        },
+        "layer": [
+            {"mark": {"type": "line", "clip": True}, "encoding": LINE},
+            {
+                "transform": [{"filter": "datum.exponent % 1 < 0.05"}],
+                **points(look),
+            },
+        ],
+    }
+
+
+def bars(fields, title, unit):
+    """Stacked bars, one per cell: the parts of something at one K."""
+    names = list(fields.values())
+    return {
+        "transform": [
+            HAS_SPEED,
+            {"fold": list(fields), "as": ["part", "amount"]},
+            {"filter": "isValid(datum.amount) && datum.amount > 0"},
+            {"calculate": f"{fields}[datum.part]", "as": "part_name"},
+            {"calculate": f"indexof({names}, datum.part_name)", "as": "part_order"},
+            {"calculate": f"datum.amount / {unit}", "as": "shown"},
+        ],
+        "mark": {"type": "bar"},
+        "encoding": {
+            "y": {"field": "name", "type": "nominal", "title": None, "axis": {"labelLimit": 260}},
+            "x": {"field": "shown", "type": "quantitative", "title": title, "stack": "zero"},
+            "color": {
+                "field": "part_name",
+                "type": "nominal",
+                "title": None,
+                "scale": {"domain": names, "range": PARTS[: len(names)]},
+            },
+            "order": {"field": "part_order"},
+            "tooltip": [
+                {"field": "name", "title": "backend"},
+                {"field": "part_name", "title": "part"},
+                {"field": "shown", "title": title, "format": ".3~g"},
+            ],
+        },
+    }
+
+
+def memory(look):
+    """Peaks of memory at one K, host and GPU."""
+    return bars(MEMORY, "Megabytes", 1e6)
+
+
+def phases(look):
+    """Where the time of a cell goes, from import to one pass over all queries."""
+    words = {name: name.removesuffix("_s").replace("_", " ") for name in PHASES}
+    return bars(words | {"query_median_s": "all queries"}, "Seconds", 1)
+
+
+def roofline(look):
+    """Share of the machine's measured ceiling that exact brute forces reach at one K."""
+    return {
+        "transform": [
+            {"filter": "isValid(datum.ceiling_fraction)"},
+            {"calculate": "100 * datum.ceiling_fraction", "as": "share"},
+        ],
+        "encoding": {
+            "x": axis("share", "Share of what the machine allows, %"),
+            "y": {"field": "name", "type": "nominal", "title": None, "axis": {"labelLimit": 260}},
+            "color": look["color"],
+        },
+        "layer": [points(look)],
+    }
+
+
+# Kind -> (specification, title, whether it has a panel for every K); without, at one K.
+VIEWS = {
+    "speed": (speed, "Queries per second against K", False),
+    "recall": (recall, "Recall against queries per second; grey: the Pareto front", True),
+    "build": (build, "Fit time against queries per second", True),
+    "break-even": (break_even, "Time of fit and queries against the number of queries", False),
+    "memory": (memory, "Memory", False),
+    "phases": (phases, "Phases of a cell", False),
+    "roofline": (roofline, "Share of the machine's ceiling", False),
+}
+FONT = "knnbench Sans"
+# One weight of one font: the order of fonts in a PDF would be another one every time.
+CONFIG = {
+    "font": f"{FONT}, DejaVu Sans, Helvetica, Arial, sans-serif",
+    "axis": {"labelFontSize": 10, "titleFontSize": 11, "titleFontWeight": "normal", "labelOverlap": "greedy", "tickCount": 6},
+    "legend": {"labelFontSize": 10, "labelLimit": 260},
+    "title": {"anchor": "start", "fontSize": 13, "subtitleFontSize": 10, "fontWeight": "normal"},
+    "header": {"labelFontSize": 11},
+}
+
+
+def encodings(rows, backends):
+    """How the curves of rows look.
+
+    Parameters
+    ----------
+    rows : DataFrame, of Results.timings
+    backends : dict, name -> entry of the configuration
+
+    Returns
+    -------
+    look : dict, encodings for the functions of `VIEWS`
+    """
+    look = looks(backends)
+    curves = rows.drop_duplicates("name")
+    return curve(curves["name"].tolist(), *([look[name][part] for name in curves["backend"]] for part in (1, 2)))
+
+
+# In place of a chart that has nothing to show.
+NOTHING = {
+    "data": {"values": [{}]},
+    "mark": "text",
+    "encoding": {"text": {"value": "no cell was measured"}},
+    "width": 420,
+    "height": 60,
+}
+
+
+@functools.cache
+def register_font():
+    """Let files have the DejaVu Sans of Matplotlib, by a name of its own: the machine may have another one, or none."""
+    font = TTFont(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), recalcTimestamp=False)
+    for record in font["name"].names:
+        if record.nameID in (1, 3, 4, 16):
+            record.string = FONT
+        if record.nameID == 6:  # of PostScript, without spaces
+            record.string = FONT.replace(" ", "")
+    folder = tempfile.TemporaryDirectory()
+    font.save(Path(folder.name, "font.ttf"))
+    vl_convert.register_font_directory(folder.name)
+    return folder  # which is kept as long as this process: the font is read whenever something is drawn
+
+
+def draw_file(spec, path, dpi):
+    """Draw a specification, the same bytes for the same one; the suffix of the path is the format: .svg, .pdf or .png."""
+    register_font()
+    spec = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", **spec}
+    if path.suffix == ".svg":
+        path.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
+    elif path.suffix == ".pdf":
+        with pikepdf.open(io.BytesIO(vl_convert.vegalite_to_pdf(spec))) as pdf:
+            pdf.save(path, static_id=True)  # its dictionaries are sorted, which come in another order every time
+    else:
+        image = Image.open(io.BytesIO(vl_convert.vegalite_to_png(spec, ppi=dpi)))
+        image.save(path, optimize=True, dpi=(dpi, dpi))  # a fifth of its size

@@ -1,0 +1,111 @@
+"""How figures look: one colour per library, one marker per variant, and files that are the same for the same numbers."""
+
+import contextlib
+import os
+import tempfile
+
+from knnbench.measure.record import NOT_RUN
+
+# Matplotlib comes from here for all scripts, as it is by itself: with no matplotlibrc, style or font of the user's, and no
+# backend of a notebook's. It reads files of the working folder, of two variables and of the user's folders, and one that it
+# cannot read stops its import; so it is imported where there are none.
+for name in ("MATPLOTLIBRC", "MPLBACKEND"):
+    os.environ.pop(name, None)
+os.environ["MPL_IGNORE_SYSTEM_FONTS"] = "1"
+with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
+    os.environ["MPLCONFIGDIR"] = empty
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+del os.environ["MPLCONFIGDIR"]
+
+# Okabe and Ito's palette: told apart by colour-blind readers, and in grey by their markers.
+COLOURS = {"keops": "#D55E00", "faiss": "#0072B2", "torch": "#CC79A7", "jax": "#009E73", "sklearn": "#B58900"}
+OTHER_COLOURS = ("#000000", "#56B4E9", "#7F7F7F")
+MARKERS = "osD^vP*X<>"
+
+plt.rcParams.update(
+    {
+        "font.size": 8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "#dddddd",
+        "grid.linewidth": 0.5,
+        "svg.hashsalt": "knnbench",  # the same ids in every run
+        "svg.fonttype": "none",
+        "pdf.fonttype": 42,
+    }
+)
+
+
+def places(backends):
+    """Place of every backend in its family: the library's module, its colour, and the position among its variants.
+
+    Parameters
+    ----------
+    backends : dict, name -> entry of the configuration, in its order
+
+    Returns
+    -------
+    places : dict, name -> (module, colour, position)
+    """
+    families = {}
+    for name, entry in backends.items():
+        families.setdefault(entry["module"], []).append(name)
+    others = [module for module in families if module not in COLOURS]
+    colours = COLOURS | {module: OTHER_COLOURS[position % len(OTHER_COLOURS)] for position, module in enumerate(others)}
+    return {
+        name: (module, colours[module], position) for module, family in families.items() for position, name in enumerate(family)
+    }
+
+
+def styles(backends):
+    """Give every backend and device a look of its own.
+
+    Parameters
+    ----------
+    backends : dict, name -> entry of the configuration, in its order
+
+    Returns
+    -------
+    styles : dict, (backend, device) -> keyword arguments of Axes.plot
+        Solid lines are exact and dashed ones approximate; thick lines and large markers are GPUs.
+    """
+    looks = {}
+    for name, (_, colour, position) in places(backends).items():
+        for device in backends[name]["environments"]:
+            gpu = device == "gpu"
+            looks[name, device] = {
+                "color": colour,
+                "marker": MARKERS[position % len(MARKERS)],
+                "linestyle": "-" if backends[name]["exact"] else (0, (4, 2)),
+                "linewidth": 2.4 if gpu else 1.2,
+                "markersize": 7 if gpu else 5,
+            }
+    return looks
+
+
+def stopped(rows):
+    """Rows of cells that have no time, by K."""
+    return rows[rows["status"].isin(NOT_RUN)]
+
+
+def literal(text):
+    """A text of the user's for Matplotlib, which takes what is between two $ for mathematics."""
+    return text.replace("$", r"\$")
+
+
+def settle(figure):
+    """Fix the layout of a figure: it moves a little with every drawing, and in its last digits with every process."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(number, 5) for number in axes.get_position().bounds])
+
+
+def save(figure, path, dpi):
+    """Write a figure without the date, so that the same numbers give the same bytes."""
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
+    figure.savefig(path, dpi=dpi, metadata=metadata)

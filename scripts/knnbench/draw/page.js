@@ -1,0 +1,206 @@
+// The page's charts, tables and form. Everything is in the page: DATA has the rows, the charts' specifications and the curves.
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const $ = (selector, within = document) => within.querySelector(selector);
+const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
+const controls = $("#controls");
+const state = () => Object.fromEntries([...controls.elements].filter(({ name }) => name).map(({ name, value }) => [name, value]));
+const checked = (name) => new Set($$(`[data-${name}]:checked`, controls).map((box) => box.dataset[name]));
+
+// ---- Charts
+
+// A speed without an interval.
+const single = (speed) => ({ queries_per_s: speed, queries_per_s_low: speed, queries_per_s_high: speed });
+
+// A row as a round or a batch size has it; null where that was not measured.
+function seen(row, round, batch) {
+  if (batch !== "all") {
+    const calls = row.batches?.[batch];
+    if (!calls) return null;
+    const [p50, p95, p99] = calls.map((seconds) => (1e3 * seconds).toPrecision(3));
+    const interval = `call: ${p50} ms; 95% in ${p95}, 99% in ${p99} ms`;
+    return { ...row, ...single(batch / calls[0]), interval };
+  }
+  if (round === "all") return row;
+  const speed = row.rounds_per_s?.[round];
+  if (!speed) return null;
+  return { ...row, ...single(speed), interval: "" };
+}
+
+function linear(part) {
+  if (Array.isArray(part)) return part.map(linear);
+  if (part === null || typeof part !== "object") return part;
+  const copy = Object.fromEntries(Object.entries(part).map(([key, value]) => [key, linear(value)]));
+  return copy.type === "log" ? { ...copy, type: "linear", padding: 0 } : copy;
+}
+
+// How rows without a time ended, in words.
+function why(rows) {
+  const counts = new Map();
+  for (const { status, queries_per_s } of rows) if (!queries_per_s) counts.set(status, (counts.get(status) ?? 0) + 1);
+  return counts.size ? ` (${[...counts].map(([status, count]) => `${count} ${status}`).join(", ")})` : "";
+}
+
+// What does not change a chart cannot be switched for it.
+const FIXED = { speed: ["k"], memory: ["scale", "round", "batch"], phases: ["scale", "round", "batch"], roofline: ["round", "batch"] };
+
+async function draw(section) {
+  const { view, k, scale, residency, round, batch, machine } = state();
+  const curves = checked("curve");
+  const rows = DATA.rows.filter((row) => row.dataset === section.dataset.dataset && row.residency === residency
+    && row.machine === machine && (view === "speed" || row.n_neighbors === Number(k)));
+  const fixed = FIXED[view] ?? [];
+  const measured = rows.map((row) => seen(row, fixed.includes("round") ? "all" : round, fixed.includes("batch") ? "all" : batch)).filter((row) => row?.[view === "roofline" ? "ceiling_fraction" : "queries_per_s"]);
+  const shown = measured.filter((row) => curves.has(row.name));
+  const title = $(`option[value="${view}"]`, controls).textContent + (view === "speed" ? "" : `, K = ${k}`);
+  const missing = rows.length - measured.length;
+  $("figcaption", section).textContent = `${title}: ${shown.length} of ${rows.length} cells`
+    + (missing ? `; ${missing} have no such number${why(rows)}` : "") + (measured.length > shown.length ? "; others are switched off" : "")
+    + ". The numbers are in the table below.";
+  const chart = $(".chart", section);
+  chart.replaceChildren();
+  if (!shown.length) return;
+  const spec = scale === "log" ? DATA.views[view] : linear(DATA.views[view]);
+  const height = ["memory", "phases", "roofline"].includes(view) ? 20 * new Set(shown.map((row) => row.name)).size : 320;
+  const beside = chart.clientWidth < 600 ? { orient: "bottom", columns: 3 } : {};
+  const description = `${$("h2", section).textContent}: ${title}`;
+  await vegaEmbed(chart, { ...spec, width: "container", height, description, autosize: { type: "fit-x", contains: "padding" },
+    data: { values: shown },
+    config: { ...DATA.config, axisY: { labelLimit: chart.clientWidth / 2.5 }, legend: { ...DATA.config.legend, ...beside } } }, { renderer: "svg", actions: false });
+}
+
+function drawAll() {
+  for (const name of ["k", "scale", "round", "batch"]) controls.elements[name].disabled = FIXED[state().view]?.includes(name) ?? false;
+  return Promise.all($$(".dataset").map(draw));
+}
+
+controls.addEventListener("change", ({ target }) => {
+  const { device, family } = target.dataset;
+  for (const [name, of] of [["device", device], ["family", family]]) {
+    if (of) for (const box of $$(`[data-${name}-of="${CSS.escape(of)}"]`, controls)) box.checked = target.checked;
+  }
+  drawAll();
+});
+
+// ---- Tables: sorted by their headers, filtered by words, downloaded as they are shown
+
+const valueOf = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent;
+
+function sort(table, column) {
+  const header = table.tHead.rows[0].cells[column];
+  const rising = header.getAttribute("aria-sort") !== "ascending";
+  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  header.setAttribute("aria-sort", rising ? "ascending" : "descending");
+  const body = table.tBodies[0];
+  const compare = (a, b) => {
+    const [one, other] = [valueOf(a, column), valueOf(b, column)];
+    if (one === "" || other === "") return (one === "") - (other === "");  // what is missing comes last either way
+    const order = isNaN(one) || isNaN(other) ? one.localeCompare(other) : one - other;
+    return rising ? order : -order;
+  };
+  body.append(...[...body.rows].sort(compare));
+}
+
+function filter(section) {
+  const words = $(".filter", section).value.toLowerCase().split(/\s+/).filter(Boolean);
+  const rows = [...$(".sortable", section).tBodies[0].rows];
+  for (const row of rows) {
+    const text = row.textContent.toLowerCase();
+    row.hidden = !words.every((word) => text.includes(word));
+  }
+  $(".count", section).textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
+}
+
+function download(section) {
+  const table = $(".sortable", section);
+  const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const { dataset } = section.dataset;
+  const lines = [["dataset", ...[...table.tHead.rows[0].cells].map((cell) => cell.dataset.name)]];
+  for (const row of table.tBodies[0].rows) if (!row.hidden) lines.push([dataset, ...[...row.cells].map((_, column) => valueOf(row, column))]);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([lines.map((line) => line.map(quote).join(",") + "\n").join("")], { type: "text/csv" }));
+  link.download = `${DATA.suite}-${dataset}.csv`;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+for (const section of $$(".dataset")) {
+  $$(".sortable th button", section).forEach((button, column) =>
+    button.addEventListener("click", () => sort($(".sortable", section), column)));
+  $(".filter", section).addEventListener("input", () => filter(section));
+  $(".csv", section).addEventListener("click", () => download(section));
+}
+
+// ---- Which one should I use? Ranks as scripts/knnbench/results/recommend.py does, which says why; a test compares them.
+
+const { NEAR, LISTED } = DATA.recommend;
+const steps = (ask, row) => [ask.n_train / row.n, ask.dimension / row.d, ask.n_neighbors / row.n_neighbors]
+  .map((ratio) => Math.log10(ratio));
+const distance = (ask, row) => Math.hypot(...steps(ask, row));
+
+function recommend(ask, rows) {
+  const nearest = new Map(), absent = new Map();
+  for (const row of rows) {
+    if (row.metric !== ask.metric || (ask.device !== "any" && row.device !== ask.device) || row.residency !== "host") continue;
+    if (["unavailable", "skipped"].includes(row.status)) {
+      absent.set(row.curve, [row.name, `${row.status} here`]);
+      continue;
+    }
+    const best = nearest.get(row.curve);
+    if (!best || distance(ask, row) < distance(ask, best)) nearest.set(row.curve, row);
+  }
+  const ranked = [], out = [...absent].filter(([curve]) => !nearest.has(curve)).map(([, why]) => why);
+  for (const row of nearest.values()) {
+    const place = `${row.dataset}, n = ${row.n}, d = ${row.d}, K = ${row.n_neighbors}`;
+    const far = steps(ask, row).some((step, axis) => Math.abs(step) > NEAR[axis]);
+    if (far) out.push([row.name, `nearest measured cell is too far: ${place}`]);
+    else if (!row.queries_per_s) out.push([row.name, `${row.status} at ${place}`]);
+    else if (row.recall < ask.recall) out.push([row.name, `recall ${row.recall.toFixed(3)} at ${place}`]);
+    else {
+      const work = 10 ** steps(ask, row).reduce((sum, step) => sum + step, 0);
+      const [least, most] = [Math.min(1, work), Math.max(1, work)];
+      const total = (speed) => row.fit_s + Math.max(row.single_p50_s ?? 0, ask.n_queries / speed);
+      const low = least * total(row.queries_per_s_high), high = most * total(row.queries_per_s_low);
+      ranked.push({ name: row.name, low, high, total: Math.sqrt(least * most) * total(row.queries_per_s), place,
+        extrapolated: steps(ask, row).some((step) => Math.abs(step) > 0.005), recall: row.recall, compile_s: row.compile_s });
+    }
+  }
+  ranked.sort((a, b) => a.total - b.total);
+  return { ranked, out };
+}
+
+function answer(form) {
+  const asked = Object.fromEntries(new FormData(form));
+  const ask = Object.fromEntries(Object.entries(asked).map(([key, value]) =>
+    [key, ["metric", "device"].includes(key) ? value : Number(value)]));
+  const { machine } = state();
+  const { ranked, out } = recommend(ask, DATA.rows.filter((row) => row.machine === machine));
+  const box = $(".answer", form.parentElement);
+  const add = (tag, text, to = box) => to.appendChild(Object.assign(document.createElement(tag), { textContent: text }));
+  box.replaceChildren();
+  if (ranked.length) {
+    // A time, or a range of times.
+    const range = (low, high) => (seconds(low) === seconds(high) ? seconds(low) : `${seconds(low)} to ${seconds(high)}`);
+    const seconds = (value) => `${value.toLocaleString("en", { maximumSignificantDigits: 3 })} s`;
+    const list = add("ol", "");
+    for (const each of ranked.slice(0, LISTED)) {
+      const alike = each !== ranked[0] && each.low <= ranked[0].high ? "; may be as fast as the first" : "";
+      const compiles = each.compile_s ? ` and compiles in ${seconds(each.compile_s)} besides` : "";
+      const rough = each.extrapolated ? "roughly " : "";
+      add("li", `${each.name}: ${rough}${range(each.low, each.high)} in all, recall ${each.recall.toFixed(3)}${compiles}; rests on ${each.place}${alike}`, list);
+    }
+  } else add("p", "These data do not support an answer: no measured cell is near enough and good enough. Measure a dataset of your size (docs/extending.md).");
+  if (out.length) {
+    const details = box.appendChild(document.createElement("details"));
+    add("summary", `Ruled out: ${out.length}`, details);
+    const list = add("ul", "", details);
+    for (const [name, why] of out) add("li", `${name}: ${why}`, list);
+  }
+}
+
+const form = $("#recommend form");
+form.addEventListener("input", () => $("#recommend .answer").replaceChildren());
+form.addEventListener("submit", (event) => { event.preventDefault(); answer(form); });
+
+form.hidden = controls.hidden = false;
+if (matchMedia("(max-width: 45rem)").matches) $("#controls details").open = false;
+drawAll();

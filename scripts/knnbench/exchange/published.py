@@ -1,0 +1,24 @@
+"""Results as others get them."""
+
+import gzip
+import shutil
+
+
+def keep(paths, out):
+    """Copy results into a folder for others: samples compressed, the same bytes for the same samples.
+
+    Parameters
+    ----------
+    paths : list of Path, tables, findings and figures of results/SUITE; `figures/` below it keeps its name
+    out : Path, the folder; made
+    """
+    for path in paths:
+        folder = out / "figures" if path.parent.name == "figures" else out
+        folder.mkdir(parents=True, exist_ok=True)
+        if path.name == "samples.csv":
+            with open(folder / "samples.csv.gz", "wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+                packed.write(path.read_bytes())
+        elif path.is_dir():
+            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns(".*"))
+        else:
+            shutil.copy(path, folder)

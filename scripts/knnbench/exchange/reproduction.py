@@ -1,0 +1,269 @@
+"""Whether results reproduce others: cell by cell, and in the order of the backends."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from knnbench.measure.record import NOT_RUN
+from knnbench.results.folder import text_of
+from knnbench.results.gather import least_time, least_work
+from knnbench.results.intervals import estimate, ratio
+from knnbench.results.machines import machine_words
+from knnbench.results.words import SAME, name_of
+
+CELL = ["dataset", "backend", "device", "n_neighbors", "residency"]
+SEARCH = ("dataset", "n_neighbors", "residency")
+NOBODY = ("unavailable", "skipped")  # statuses that say nothing of the backend
+CELLS = (
+    *CELL,
+    "baseline_status",
+    "status",
+    "baseline_s",
+    "seconds",
+    "ratio",
+    "expected_ratio",
+    "normalised",
+    "normalised_low",
+    "normalised_high",
+    "baseline_recall",
+    "recall",
+    "fit_ratio",
+    "rounds",
+    "verdict",
+    "why",
+)
+ORDERINGS = (*SEARCH, "faster", "slower", "baseline_ratio", "ratio", "verdict", "why")
+# The verdicts of cells and of orderings, which fail_on may name.
+VERDICTS = ("reproduced", "faster", "slower", SAME, "answer changed", "missing", "not comparable", "not measured")
+ORDERS = ("holds", SAME, "reversed")
+
+
+@dataclass(frozen=True)
+class Side:
+    """The baseline, or what is compared with it.
+
+    Attributes
+    ----------
+    name : str
+    timings, samples : DataFrame
+    config : dict, the saved configuration
+    ceilings : dict, device -> what it reaches at most, as measure_ceilings.py writes it
+    """
+
+    name: str
+    timings: pd.DataFrame
+    samples: pd.DataFrame
+    config: dict
+    ceilings: dict
+
+    @cached_property
+    def rows(self):
+        """The rows, by cell and residency; None for what is empty."""
+        rows = [text_of(row) for row in self.timings.to_dict("records")]
+        return {tuple(row[name] for name in CELL): row for row in rows}
+
+    @cached_property
+    def machine(self):
+        """What it ran on, in words."""
+        ran = [row for row in self.rows.values() if row["cpu"]]
+        words = {machine_words(row) for row in ran}
+        return max(words, key=len, default="")  # a row on the GPU names it, too
+
+    @cached_property
+    def estimates(self):
+        """Times of cells that ran in several processes."""
+        passes = self.samples[self.samples["batch"].isna()]
+        found = {}
+        for key, samples in passes.groupby(CELL, sort=False):
+            rounds = [list(each) for _, each in samples.groupby("round")["seconds"]]
+            if len(rounds) > 1 and key in self.rows and self.rows[key]["query_median_s"]:
+                found[key] = estimate(rounds)
+        return found
+
+
+def compare_times(one, other):
+    """Ratio of the times of two (side, key), with its interval: between processes if both ran in several, else within one each.
+
+    Returns
+    -------
+    ratio, low, high : float
+    """
+    times = [side.estimates.get(key) for side, key in (one, other)]
+    if all(times):
+        return ratio(*times)
+    a, b = (side.rows[key] for side, key in (one, other))
+    found = a["query_median_s"] / b["query_median_s"]
+    ends = [row[end] for row, end in ((a, "query_low_s"), (b, "query_high_s"), (a, "query_high_s"), (b, "query_low_s"))]
+    if None in ends:  # imported from others, who give none
+        return found, 0.0, math.inf
+    return found, ends[0] / ends[1], ends[2] / ends[3]
+
+
+def expected_ratio(new, base, row):
+    """How the time of a cell should change between two machines, by their ceilings; 1 on one machine, None if not known.
+
+    It is that of a search which looks at every pair: for trees and graphs no more than a guess.
+    """
+    if new.machine == base.machine:
+        return 1.0
+    ceilings = [side.ceilings.get(row["device"]) or {} for side in (new, base)]
+    if any(ceiling.get("status") != "ok" for ceiling in ceilings) or not row["n"]:
+        return None
+    work = least_work(row["n"], row["queries"], row["d"], row["n_neighbors"])
+    here, there = (least_time(*work, ceiling) for ceiling in ceilings)
+    return here / there
+
+
+def judge(low, high, within):
+    """Verdict on a ratio with its interval: reproduced if all of it is within 1 ± `within`, a factor in both directions."""
+    if low > 1 + within:
+        return "slower"
+    if high < 1 / (1 + within):
+        return "faster"
+    return "reproduced" if low >= 1 / (1 + within) and high <= 1 + within else SAME
+
+
+def compare_cell(new, base, key, within, recall_within):
+    """Compare one cell of both sides; a row of `CELLS`."""
+    here, there = new.rows.get(key), base.rows.get(key)
+    found = dict(zip(CELL, key, strict=True))
+    for prefix, row in (("baseline_", there), ("", here)):
+        if row:
+            found |= {f"{prefix}status": row["status"], f"{prefix}recall": row["recall"]}
+            found |= {"baseline_s" if prefix else "seconds": row["query_median_s"]}
+    if not here:
+        return found | {"verdict": "missing", "why": "it is not in the suite"}
+    statuses = [row["status"] for row in (there, here)]
+    change = f"{statuses[0]} became {statuses[1]}: {here['reason'] or there['reason']}"
+    if set(statuses) <= set(NOBODY):
+        return found | {"verdict": "not measured", "why": here["reason"]}
+    if set(statuses) & set(NOBODY):
+        return found | {"verdict": "missing", "why": change}
+    for column in ("dataset_sha256", "parameters"):
+        if here[column] and there[column] and here[column] != there[column]:
+            return found | {"verdict": "not comparable", "why": f"{column} is {here[column]}, in the baseline {there[column]}"}
+    if all(status in NOT_RUN for status in statuses):
+        verdict = "reproduced" if statuses[0] == statuses[1] else "answer changed"
+        return found | {"verdict": verdict, "why": change if verdict != "reproduced" else f"{statuses[0]} in both"}
+    expected = expected_ratio(new, base, here)
+    found["expected_ratio"] = expected
+    scale = expected or 1.0
+    if any(status in NOT_RUN for status in statuses):
+        ended, side, done = (here, new, there) if statuses[1] in NOT_RUN else (there, base, here)
+        if ended["status"] != "timeout_query":
+            return found | {"verdict": "answer changed", "why": change}
+        least = side.config["timing"]["max_query_s"] / done["query_median_s"]  # it took longer than that
+        low, high = (least / scale, math.inf) if ended is here else (0.0, 1 / least / scale)
+        return found | {"normalised_low": low, "normalised_high": high, "verdict": judge(low, high, within), "why": change}
+    times, low, high = compare_times((new, key), (base, key))
+    fits = [row["fit_s"] for row in (here, there)]
+    found |= {
+        "ratio": times,
+        "normalised": times / scale,
+        "normalised_low": low / scale,
+        "normalised_high": high / scale,
+        "fit_ratio": fits[0] / fits[1] if all(fits) else None,
+        "rounds": min(here["rounds"], there["rounds"]),
+    }
+    recalls = [row["recall"] for row in (here, there)]
+    if None not in recalls and abs(recalls[0] - recalls[1]) > recall_within:
+        return found | {"verdict": "answer changed", "why": f"recall was {recalls[1]:.4f} and is {recalls[0]:.4f}"}
+    why = [f"{each} {place}" for row, place in ((there, "in the baseline"), (here, "here")) for each in flags(row)]
+    why += ["the machines differ, and a ceiling is not known"] * (expected is None)
+    return found | {"verdict": judge(low / scale, high / scale, within), "why": "; ".join(why)}
+
+
+def flags(row):
+    return (row["flags"] or "").split("; ") if row["flags"] else []
+
+
+def compare_order(new, base, fast, slow, baseline_ratio):
+    """Compare an ordering of the baseline, which is beyond chance there, with the other side; a row of `ORDERINGS`."""
+    found, low, high = compare_times((new, slow), (new, fast))
+    verdict = "holds" if low > 1 else "reversed" if high < 1 else SAME
+    why = []
+    if verdict != "holds":
+        rows = [side.rows[key] for side in (base, new) for key in (fast, slow)]
+        places = ["in the baseline"] * 2 + ["here"] * 2
+        why += [f"{name_of(row)} is {each} {place}" for row, place in zip(rows, places, strict=True) for each in flags(row)]
+        why += ["one round, in which processes may differ"] * (min(row["rounds"] for row in rows) == 1)
+        why += [f"other machine: {new.machine}, not {base.machine}"] * (new.machine != base.machine)
+        for then, now in zip(rows[:2], rows[2:], strict=True):
+            why += [f"{now['versions']}, not {then['versions']}"] * (now["versions"] != then["versions"])
+        why += ["within chance of each other here"] * (verdict == SAME)
+    names = [f"{key[1]}-{key[2]}" for key in (fast, slow)]
+    place = dict(zip(CELL, fast, strict=True))
+    return dict(
+        zip(ORDERINGS, (*(place[name] for name in SEARCH), *names, baseline_ratio, found, verdict, "; ".join(why)), strict=True)
+    )
+
+
+def compare_orders(new, base, comparable):
+    """Compare the orderings of backends that are beyond chance in the baseline; rows of `ORDERINGS`.
+
+    Parameters
+    ----------
+    new, base : Side
+    comparable : list of keys, cells that have a time and the same answer in both
+    """
+    groups = {}
+    for key in comparable:
+        place = dict(zip(CELL, key, strict=True))
+        groups.setdefault(tuple(place[name] for name in SEARCH), []).append(key)
+    found = []
+    for keys in groups.values():
+        for pair in itertools.combinations(keys, 2):
+            fast, slow = sorted(pair, key=lambda key: base.rows[key]["query_median_s"])
+            then, low, _ = compare_times((base, slow), (base, fast))
+            if low > 1:
+                found.append(compare_order(new, base, fast, slow, then))
+    return found
+
+
+def summarise(new, base, cells, orderings, within):
+    """Say in a few lines what reproduced.
+
+    Parameters
+    ----------
+    new, base : Side
+    cells, orderings : DataFrame, rows of `CELLS` and `ORDERINGS`
+    within : float, share
+
+    Returns
+    -------
+    text : str
+    """
+    orders = orderings["verdict"].value_counts()
+    others = ", ".join(f"{count} {verdict}" for verdict, count in orders.items() if verdict != "holds")
+    lines = [
+        f"{orders.get('holds', 0)} of {len(orderings)} orderings of backends hold" + (f" ({others})." if others else "."),
+        f"Baseline: {base.name}, {base.machine or 'machine not known'}.",
+        f"Compared: {new.name}, {new.machine or 'machine not known'}.",
+    ]
+    counts = cells["verdict"].value_counts()
+    words = {"reproduced": f"reproduced within {within:.0%}"}
+    lines += [
+        f"Of {len(cells)} cells: "
+        + ", ".join(f"{counts[each]} {words.get(each, each)}" for each in VERDICTS if each in counts)
+        + "."
+    ]
+    if beyond := len(new.rows.keys() - base.rows.keys()):
+        lines += [f"{beyond} more cells are not in the baseline."]
+    if new.machine != base.machine:
+        lines += ["Ratios are normalised by what the two machines reach at most, as a search over all pairs would change."]
+    if (cells["rounds"] == 1).any():
+        lines += ["Cells with one round: their intervals know nothing of the variation between processes (timing.rounds)."]
+    for verdict in ("answer changed", "not comparable", "slower", "faster"):
+        some = cells[cells["verdict"] == verdict].sort_values("normalised", ascending=verdict == "faster")
+        for row in some.head(5).to_dict("records"):
+            place = f"{row['dataset']}: {row['backend']}-{row['device']}, K = {row['n_neighbors']}"
+            times = f", {row['normalised']:.2f} times the baseline's time" if pd.notna(row["normalised"]) else ""
+            lines += [f"{verdict}: {place}{times}" + (f" ({row['why']})" if row["why"] else "")]
+        lines += [f"{verdict}: and {len(some) - 5} more"] * (len(some) > 5)
+    for row in orderings[orderings["verdict"] == "reversed"].to_dict("records"):
+        place = f"{row['dataset']}, K = {row['n_neighbors']}"
+        lines += [f"reversed: {place}: {row['slower']} was slower than {row['faster']} ({row['why'] or 'unexplained'})"]
+    return "\n".join(lines) + "\n"

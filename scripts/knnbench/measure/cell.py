@@ -1,0 +1,303 @@
+"""The worker's side of a cell: load, fit, queries, score, single queries. Runs in the backend's environment."""
+
+import importlib
+import os
+import sys
+import time
+import traceback
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from knnbench.measure.clock import Timing, each_ns, elapsed_ns, repeat
+from knnbench.measure.record import classify, describe
+from knnbench.problem.datasets import Unavailable, read_dataset
+from knnbench.problem.recall import score
+from knnbench.system import gpu
+from knnbench.system.environment import installed, mismatches, read_pins
+from knnbench.system.machine import Watch, energy, energy_between, peak_memory, reset_peak_memory
+
+UNTIMED_LIMIT_S = 600  # import, load, save and score: generous, but nothing hangs for ever
+ENERGY_S = 1.0  # how long passes go on to be weighed: many updates of the counters
+PHASES = ["transfer", "train", "add"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is told of its cell, by the command line of scripts/measure_cell.py.
+
+    Without `n_neighbors` the worker fits, saves the index in the folder `index` and ends; with both it loads the index from
+    there in place of the fit.
+    """
+
+    data: Path
+    module: str
+    parameters: dict
+    device: str
+    n_neighbors: int | None
+    index: Path | None
+    threads: int
+    max_fit_s: float
+    timing: Timing | None
+    spec: Path
+    pinned: bool
+    prefix: Path | None
+    answer: Path | None
+
+
+class NotMeasured(Exception):
+    """The cell ends here with a status and a reason."""
+
+    def __init__(self, status, reason):
+        super().__init__(reason)
+        self.status = status
+
+
+def measure(task, reporter):
+    """Measure a cell and report everything on the way; never raises."""
+    try:
+        reporter.add(**_measure(task, reporter))
+    except NotMeasured as end:
+        reporter.add(status=end.status, reason=str(end))
+    except BaseException as error:
+        traceback.print_exc()
+        reporter.add(status=classify(error, task.device), reason=describe(error))
+
+
+def _measure(task, reporter):
+    """Measure a cell; its status and reason."""
+    memory = Memory(task.device, reporter)
+    backend, dataset = prepare(task, reporter)
+    memory.report("loaded")
+    watch = Watch()
+    if task.n_neighbors is None:
+        fit(task, backend, dataset.train, reporter)
+        memory.report("fit")
+        reporter.add(noise=watch.report())
+        reporter.enter("save", UNTIMED_LIMIT_S)
+        backend.save(task.index / "index")
+        reporter.add(index_bytes=size_of(task.index / "index"))
+        return {"status": "ok"}
+    if task.index:
+        load_index(task, backend, reporter)
+    else:
+        fit(task, backend, dataset.train, reporter)
+        memory.report("fit")
+    ids = measure_queries(task, backend, dataset.test, reporter)
+    reporter.add(noise=watch.report(), gpu_state=gpu.state() if task.device == "gpu" else None)
+    memory.report("query")
+    grades = grade(task, dataset, ids, reporter)
+    # From here on the cell has its numbers: what goes wrong below cannot take them away (record.conclude).
+    reporter.add(graded=grades)
+    write_answer(task.answer, ids)
+    watch = Watch()
+    measure_batches(task, backend, dataset.test, reporter)
+    reporter.add(batch_noise=watch.report())
+    measure_energy(task, backend, dataset.test, reporter)
+    return grades
+
+
+class Memory:
+    """Memory of this process by the kernel, and of the device by its driver, libraries' pools included."""
+
+    def __init__(self, device, reporter):
+        self.reporter = reporter
+        self.device_base = gpu.memory() if device == "gpu" else None
+        self.base = self.largest = 0
+
+    def report(self, phase):
+        """Report the largest memory of a phase that is over: the process's peak, and what the device's pools have kept.
+
+        "loaded" is what is taken with library and data loaded; later phases are above that.
+        """
+        self.largest = max(self.largest, peak_memory())
+        if phase == "loaded":  # now, not at the peak of the import
+            reset_peak_memory()
+        peak = peak_memory()
+        on_device = gpu.memory() if self.device_base is not None else None
+        self.reporter.add(memory_bytes={phase: peak - self.base}, peak_rss_bytes=self.largest)
+        if on_device is not None:
+            self.reporter.add(device_memory_bytes={phase: on_device - self.device_base})
+        if phase == "loaded":
+            self.base, self.device_base = peak, on_device
+        reset_peak_memory()
+
+
+def prepare(task, reporter):
+    """Import the library, read the dataset and open the backend.
+
+    Returns
+    -------
+    backend : Backend
+    dataset : Dataset
+    """
+    reporter.enter("import", UNTIMED_LIMIT_S)
+    warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # PyTorch, of points mapped from their file
+    check_environment(task)
+    start = time.perf_counter_ns()
+    try:
+        module = importlib.import_module(f"knnbench.backends.{task.module}")
+    except (ImportError, OSError) as error:
+        raise NotMeasured("unavailable", describe(error)) from error
+    imported_ns = time.perf_counter_ns() - start
+    reporter.add(versions=installed(module.Backend.packages))
+
+    reporter.enter("load", UNTIMED_LIMIT_S)
+    start = time.perf_counter_ns()
+    try:
+        dataset = read_dataset(task.data)
+    except Unavailable as error:
+        raise NotMeasured("unavailable", str(error)) from error
+    loaded_ns = time.perf_counter_ns() - start
+    (n, d), q, k = dataset.train.shape, len(dataset.test), task.n_neighbors or 1
+    reporter.add(
+        phases_ns={"load": loaded_ns},
+        dataset={"metric": dataset.metric.name, "n": n, "d": d, "queries": q, "sha256": dataset.sha256},
+    )
+    if k > dataset.neighbors.shape[1]:
+        raise NotMeasured(
+            "unsupported", f"K = {k}, but the exact neighbours of this dataset end at {dataset.neighbors.shape[1]}"
+        )
+    start = time.perf_counter_ns()
+    try:
+        backend = module.Backend(dataset.metric, task.device, task.threads, **task.parameters)
+    except (ImportError, AssertionError, RuntimeError) as error:
+        if task.device == "gpu" and classify(error, "gpu") == "failed":
+            raise NotMeasured("unavailable", f"this {task.module} cannot use the GPU: {error}") from error
+        raise
+    imported_ns += time.perf_counter_ns() - start  # opening the device belongs to loading the library
+    reporter.add(phases_ns={"import": imported_ns})
+    if reason := backend.unsupported(k, n, d):
+        raise NotMeasured("unsupported", reason)
+    threads = backend.threads_used()
+    reporter.add(threads=threads)
+    if threads not in (None, task.threads):
+        raise RuntimeError(f"the library uses {threads} threads, {task.threads} were asked for")
+    return backend, dataset
+
+
+def fit(task, backend, train, reporter):
+    reporter.enter("fit", task.max_fit_s)
+    phases = backend.fit(train)
+    for expected in PHASES:
+        elapsed, phase = elapsed_ns(lambda: next(phases, None), backend.synchronize)
+        if phase != expected:
+            raise RuntimeError(f"the fit yielded {phase!r} where {expected!r} was due; it must yield {', '.join(PHASES)}")
+        reporter.add(phases_ns={phase: elapsed})
+
+
+def load_index(task, backend, reporter):
+    reporter.enter("load_index", UNTIMED_LIMIT_S)
+    elapsed, _ = elapsed_ns(lambda: backend.load(task.index / "index"), backend.synchronize)
+    reporter.add(phases_ns={"load_index": elapsed})
+
+
+def size_of(path):
+    """Bytes of a file, or of all files of a folder."""
+    return sum(each.stat().st_size for each in [path, *path.rglob("*")] if each.is_file())
+
+
+def passes(task, backend, queries):
+    """The work that is timed, by residency: functions that search all of `queries`."""
+    k = task.n_neighbors
+    works = {"host": lambda: backend.to_host(backend.query(backend.to_query_device(queries), k))}
+    if task.device == "gpu":
+        on_device = backend.to_query_device(queries)
+        works["device"] = lambda: backend.query(on_device, k)
+    return works
+
+
+def measure_queries(task, backend, queries, reporter):
+    """Time passes over all queries, the first one apart.
+
+    Returns
+    -------
+    ids : ndarray, shape (q, k), the answer that is graded
+    """
+    timing, works = task.timing, passes(task, backend, queries)
+    if backend.compiles:
+        reporter.enter("compile", timing.max_query_s + task.max_fit_s)
+        elapsed, _ = elapsed_ns(lambda: backend.compile(queries, task.n_neighbors), backend.synchronize)
+        reporter.add(phases_ns={"compile": elapsed})
+    reporter.enter("first_query", timing.max_query_s)
+    elapsed, _ = elapsed_ns(works["host"], backend.synchronize)
+    reporter.add(phases_ns={"first_query": elapsed})
+
+    reporter.enter("query", timing.max_query_s)
+    answers = {}
+    for residency, work in works.items():
+
+        def store(sample_ns, loops, residency=residency):
+            reporter.add(query_ns={residency: [sample_ns]}, loops={residency: loops})
+            reporter.allow(timing.max_query_s)
+
+        answers[residency] = repeat(work, backend.synchronize, timing, store)
+    if "device" in answers and not (backend.to_host(answers["device"]) == answers["host"]).all():
+        print("the answers of the two residencies differ in some ids (ties, or atomics in the library)", file=sys.stderr)
+    return answers["host"]
+
+
+def measure_batches(task, backend, queries, reporter):
+    """Time single calls with few queries, one above all: what a service waits for.
+
+    The queries are a seeded subset, each in one call of a size. The first call of a size is apart: JAX and KeOps compile then.
+    """
+    timing = task.timing
+    order = np.random.default_rng(timing.seed).permutation(len(queries))
+    for size in [1, *timing.batch_sizes]:
+        batches = [queries[order[first : first + size]] for first in range(0, len(queries) - size + 1, size)]
+        works = [passes(task, backend, batch) for batch in batches[: timing.batch_calls + 1]]
+        for residency in works[0] if works else ():
+            first, *calls = [work[residency] for work in works]
+            reporter.enter("batches", timing.max_query_s + task.max_fit_s)
+            elapsed, _ = elapsed_ns(first, backend.synchronize)
+            reporter.add(first_batch_ns={residency: {str(size): elapsed}})
+            reporter.enter("batches", timing.max_query_s)
+            for elapsed in each_ns(calls, backend.synchronize, timing.batch_budget_s, timing.min_repeats):
+                reporter.add(batch_ns={residency: {str(size): [elapsed]}})
+                reporter.allow(timing.max_query_s)
+
+
+def measure_energy(task, backend, queries, reporter):
+    """Weigh passes over all queries where the machine has counters that can be read."""
+    if not energy(task.device):
+        return
+    for residency, work in passes(task, backend, queries).items():
+        reporter.enter("energy", task.timing.max_query_s)
+        elapsed, _ = elapsed_ns(work, backend.synchronize)
+        loops = max(1, round(ENERGY_S / 10 * 1e9 / elapsed))
+        done, before, start = 0, energy(task.device), time.monotonic()
+        while time.monotonic() - start < ENERGY_S:
+            reporter.allow(ENERGY_S + task.timing.max_query_s)
+            elapsed_ns(work, backend.synchronize, loops)
+            done += loops
+        spent = energy_between(before, energy(task.device))
+        reporter.add(energy_j={residency: {name: joules / done for name, joules in spent.items()}})
+
+
+def grade(task, dataset, ids, reporter):
+    """Score an answer; the cell's status and reason."""
+    reporter.enter("score", UNTIMED_LIMIT_S)
+    grades = score(dataset.metric, dataset.train, dataset.test, ids, task.n_neighbors, dataset.neighbors, dataset.distances)
+    reporter.add(**grades)
+    if grades["recall"] >= task.timing.min_recall:
+        return {"status": "ok"}
+    return {"status": "low_recall", "reason": f"recall {grades['recall']:.3f} is below {task.timing.min_recall:g}"}
+
+
+def write_answer(path, ids):
+    """Keep the ids that were returned, shape (q, k), int32: whoever doubts the recall can count again."""
+    part = path.with_name(f".{path.name}")
+    with open(part, "wb") as file:
+        np.savez_compressed(file, ids=np.asarray(ids, np.int32))
+    os.replace(part, path)
+
+
+def check_environment(task):
+    """Refuse to time an environment other than the one that was meant: activation can fail silently."""
+    if task.prefix and Path(sys.prefix).resolve() != task.prefix.resolve():
+        raise RuntimeError(f"running in {sys.prefix}, meant for {task.prefix}")
+    if task.pinned and (wrong := mismatches(read_pins(task.spec)[1])):
+        raise RuntimeError(f"{sys.prefix} is not what {task.spec} pins: {', '.join(wrong)}; delete it to have it made again")

@@ -1,0 +1,99 @@
+"""Points that can be searched: what is asked of them, and how they come, block by block."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+REAL = "fiub"  # kinds of dtype that are searched, as float32
+BLOCK_NUMBERS = 2**24  # of points that are held at once: 128 MiB as float64
+
+
+class DataError(ValueError):
+    """Points that cannot be searched; the message names the source, the row and the next step."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Rows of points that come block by block, so that nobody needs to hold them all.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    blocks : iterator of ndarray, consecutive rows
+    kept : ndarray of bool or None, which rows of their source these are, if some are left out
+    """
+
+    shape: tuple
+    dtype: np.dtype
+    blocks: Iterator
+    kept: np.ndarray | None = None
+
+
+def block_rows(d):
+    """How many rows of dimension `d` make a block."""
+    return max(1, BLOCK_NUMBERS // max(1, d))
+
+
+def in_blocks(values, kept=None):
+    """Points of an array, or of a dataset in an HDF5 file: of all its rows, or of those that are True in `kept`."""
+    step = block_rows(values.shape[1]) if len(values.shape) == 2 else 1
+
+    def blocks():
+        for first in range(0, len(values), step):
+            try:
+                block = values[first : first + step]
+            except (OSError, RuntimeError, MemoryError) as error:
+                raise DataError(f"rows from {first} cannot be read ({error}); make or download the file again") from error
+            some = block if kept is None else block[kept[first : first + step]]
+            if len(some):
+                yield some
+
+    shape = values.shape if kept is None else (int(kept.sum()), *values.shape[1:])
+    return Points(shape, values.dtype, blocks(), kept)
+
+
+def check_form(shape, dtype, origin):
+    """Raise DataError if an array of this shape and dtype cannot hold points."""
+    if dtype.kind not in REAL:
+        raise DataError(f"{origin}: dtype {dtype}; allowed are real numbers (floats and integers)")
+    if len(shape) != 2 or 0 in shape:
+        raise DataError(f"{origin}: shape {shape}; expected (rows, d) with at least one row and one column")
+
+
+def check_points(points, metric, origin, first=0):
+    """Turn an array into searchable points or say what is wrong with it.
+
+    Parameters
+    ----------
+    points : ndarray, shape (rows, d), any real dtype
+    metric : Metric
+    origin : str, where the points come from, for the message
+    first : int, number of the first row, for the message
+
+    Returns
+    -------
+    points : ndarray, shape (rows, d), float32, C-contiguous, of unit length if the metric is normalised
+
+    Raises
+    ------
+    DataError
+    """
+    check_form(points.shape, points.dtype, origin)
+    with np.errstate(over="ignore"):
+        points = np.ascontiguousarray(points, dtype=np.float32)
+
+    def refuse(bad, what):
+        if bad.any():
+            others = f", and {bad.sum() - 1} more rows near it" if bad.sum() > 1 else ""
+            raise DataError(f"{origin}: row {first + int(bad.argmax())} {what}{others}; remove or repair")
+
+    refuse(~np.isfinite(points).all(axis=1), "is not finite in float32 (NaN, inf or over 3.4e38)")
+    if metric.normalised:
+        norms = np.sqrt(np.einsum("ij,ij->i", points, points, dtype=np.float64))
+        refuse(norms == 0, f"is zero, which has no direction for the {metric.name} metric")
+        points = (points / norms[:, None]).astype(np.float32)
+    if metric.positive_first:
+        refuse(points[:, 0] <= 0, f"has a first coordinate <= 0, outside the half-space of the {metric.name} metric")
+    return points

@@ -1,0 +1,163 @@
+"""Read what a run left in its folder: results/SUITE, results/merged, or one of published/."""
+
+import contextlib
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from knnbench.measure.record import SCHEMA_VERSION
+from knnbench.results.machines import by_machine, machine_words
+from knnbench.results.tables import BATCH, COMPARISON, read_csv
+from knnbench.results.words import name_of
+from knnbench.system.archive import ArchiveError, unpack
+
+# Columns of timings.csv that were added after version 1, and those of tables that came later.
+ADDED = (  # noqa: SIM905
+    "attempts ceiling_fraction cpu_joules_per_query device_fit_bytes device_loaded_bytes device_query_bytes distance_error"
+    " flags governor gpu_celsius gpu_joules_per_query gpu_slowed_by gpu_sm_mhz index index_bytes least_bytes"
+    " least_operations others_cpus prunes single_calls single_first_s single_p50_s single_p95_s single_p99_s"
+    " wrong_neighbors cell_s compile_s"
+).split()
+EMPTY = {"comparisons": COMPARISON, "batches": BATCH}
+
+
+@dataclass(frozen=True)
+class Results:
+    """Tables of a folder.
+
+    Attributes
+    ----------
+    config : dict, the saved configuration
+    timings, comparisons, batches, samples : DataFrame, the CSV files
+        `timings` also has `name` in words, `curve` (backend-device), `machine` in words, the interval of `queries_per_s`, and
+        `memory_bytes`. Rows of a CPU stand with every GPU beside it, rows of cells that got no job with every machine.
+    """
+
+    config: dict
+    timings: pd.DataFrame
+    comparisons: pd.DataFrame
+    batches: pd.DataFrame
+    samples: pd.DataFrame
+
+
+@contextlib.contextmanager
+def opened(path):
+    """A folder of results for a while: `path` itself, or what an artifact.zip has.
+
+    Raises
+    ------
+    SystemExit
+        The archive cannot be unpacked, or has no results.
+    """
+    if path.suffix != ".zip":
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            unpack(path, place)
+        except ArchiveError as error:
+            raise SystemExit(str(error)) from error
+        found = list(Path(place).glob("published/*/timings.csv"))
+        if len(found) != 1:
+            raise SystemExit(f"{path}: it has {len(found)} folders of results in published/; an artifact.zip has one")
+        yield found[0].parent
+
+
+def read_table(folder, name):
+    """Read a CSV file of a folder, compressed or not.
+
+    Raises
+    ------
+    SystemExit
+        There is none.
+    """
+    path = next((path for path in (folder / f"{name}.csv", folder / f"{name}.csv.gz") if path.exists()), None)
+    if path is None and name in EMPTY and read_table(folder, "timings")["from_version"].max() == 1:  # there were none
+        return pd.DataFrame(columns=EMPTY[name])
+    if path is None:
+        raise SystemExit(f"{folder}: there is no {name}.csv; expected results/SUITE of a run, or a folder of published/")
+    try:
+        table = read_csv(path)
+    except (ValueError, OSError, EOFError, zlib.error, OverflowError) as error:  # ParserError, UnicodeDecodeError and others
+        raise SystemExit(f"{path}: cannot be read ({str(error)[:300]}); get another copy, or gather it again") from error
+    return upgrade(path, name, table)
+
+
+def upgrade(path, name, table):
+    """Bring a table of an earlier version to today's columns; what was not known then is empty.
+
+    Raises
+    ------
+    SystemExit
+        It is of a later version, or has no version.
+    """
+    if name == "samples" and "query_s" in table:  # version 1: all queries at once, in calls that were not looped
+        table = table.rename(columns={"query_s": "seconds"}).assign(batch=float("nan"), loops=1)
+    if name != "timings":
+        return table
+    versions = set(table.get("schema_version", ()))
+    if not versions or not versions <= set(range(1, SCHEMA_VERSION + 1)):
+        words = ", ".join(map(str, versions)) or "missing"
+        raise SystemExit(
+            f"{path}: schema_version is {words}, this knnbench reads 1 to {SCHEMA_VERSION}; take a newer one, or gather again"
+        )
+    parameters = table["parameters"].astype(str)
+    known = {name: None for name in ADDED if name not in table}
+    once = {
+        "index": "in the cell",
+        "single_calls": 0,
+        "attempts": 1,
+        "prunes": parameters.str.contains("kd_tree|ball_tree|auto"),
+    }
+    known |= {name: value for name, value in once.items() if name in known}
+    if 1 in versions:
+        known |= {name: table[name] - table["loaded_bytes"] for name in ("fit_bytes", "query_bytes")}  # which were included
+    return table.assign(**known, from_version=table["schema_version"], schema_version=SCHEMA_VERSION)
+
+
+def read(folder):
+    """Read the tables of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    SystemExit
+        A table is missing.
+    """
+    tables = {name: read_table(folder, name) for name in ("timings", "comparisons", "batches", "samples")}
+    timings = tables.pop("timings")
+    ran = [row for row in timings.to_dict("records") if pd.notna(row["cpu"])]
+    for table in tables.values():
+        if "machine" not in table:  # results older than that column are of one machine
+            table["machine"] = machine_words(text_of(ran[0])) if ran else ""
+    timings = pd.concat([rows.assign(machine=words) for words, rows in by_machine(timings)])
+    host, device = (
+        timings[[f"{place}{part}_bytes" for part in ("loaded", "fit", "query")]].sum(axis=1, min_count=1)
+        for place in ("", "device_")
+    )
+    timings = timings.assign(
+        name=[name_of(row) for row in timings.to_dict("records")],
+        curve=timings["backend"] + "-" + timings["device"],
+        queries_per_s_low=timings["queries"] / timings["query_high_s"],
+        queries_per_s_high=timings["queries"] / timings["query_low_s"],
+        memory_bytes=host,
+        device_memory_bytes=device,
+    )
+    return Results(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), timings, **tables)
+
+
+def text_of(row):
+    """A row of a table as a record has it: None where a table has NaN, and whole CPUs."""
+    known = {key: None if pd.isna(value) else value for key, value in row.items()}
+    return known | {"cpus": None if known["cpus"] is None else int(known["cpus"])}

@@ -1,0 +1,79 @@
+"""Which backend to use for a problem, from the measured cells that are nearest to it.
+
+The report's form does the same in draw/page.js; a test holds the two together.
+"""
+
+import math
+
+# How far a cell may be from what is asked, in powers of ten of n, d and K: beyond, a time says too little.
+NEAR = (1.0, 0.5, 1.0)
+LISTED = 5
+ASKED = ("n_train", "dimension", "metric", "n_neighbors", "recall", "n_queries", "device")
+
+
+def steps(ask, row):
+    """Powers of ten between what is asked and what was measured: in n, d and K."""
+    pairs = ((ask["n_train"], row["n"]), (ask["dimension"], row["d"]), (ask["n_neighbors"], row["n_neighbors"]))
+    return [math.log10(asked / measured) for asked, measured in pairs]
+
+
+def recommend(ask, rows):
+    """Rank the backends for a problem by the time of the fit and of all queries, asked in one call.
+
+    Every curve stands with the one cell that is nearest in logarithms of n, d and K, of the same metric. Its queries take
+    their measured rate, but not less than one query alone. The range goes from that to the time scaled by n·d·K: how trees,
+    graphs and inverted lists grow is not known, and brute forces follow it only for large problems. The intervals of the
+    medians are in it. The ranking is by its geometric middle.
+
+    Parameters
+    ----------
+    ask : dict, of `ASKED`; `device` may be "any"
+    rows : list of dict
+        Of Results.timings, of one machine, with None where nothing was measured.
+
+    Returns
+    -------
+    ranked : list of dict
+        name, low, high and total (seconds), place (the cell in words), recall, compile_s (not in the total), steps.
+    out : list of (str, str)
+        Name and why it is not ranked: absent, too far, did not run, recall.
+    """
+    nearest, absent = {}, {}
+    for row in rows:
+        if row["metric"] != ask["metric"] or ask["device"] not in ("any", row["device"]) or row["residency"] != "host":
+            continue
+        if row["status"] in ("unavailable", "skipped"):
+            absent[row["curve"]] = (row["name"], f"{row['status']} here")
+            continue
+        best = nearest.get(row["curve"])
+        if best is None or math.hypot(*steps(ask, row)) < math.hypot(*steps(ask, best)):
+            nearest[row["curve"]] = row
+    ranked, out = [], [why for curve, why in absent.items() if curve not in nearest]
+    for row in nearest.values():
+        place = f"{row['dataset']}, n = {row['n']:.0f}, d = {row['d']:.0f}, K = {row['n_neighbors']}"
+        if any(abs(step) > limit for step, limit in zip(steps(ask, row), NEAR, strict=True)):
+            out.append((row["name"], f"nearest measured cell is too far: {place}"))
+        elif row["queries_per_s"] is None:
+            out.append((row["name"], f"{row['status']} at {place}"))
+        elif row["recall"] < ask["recall"]:
+            out.append((row["name"], f"recall {row['recall']:.3f} at {place}"))
+        else:
+            work = 10 ** sum(steps(ask, row))
+            least, most = min(1, work), max(1, work)
+            alone = row["single_p50_s"] or 0
+            fastest, middle, slowest = (
+                row["fit_s"] + max(alone, ask["n_queries"] / row[f"queries_per_s{end}"]) for end in ("_high", "", "_low")
+            )
+            ranked.append(
+                {
+                    "name": row["name"],
+                    "low": least * fastest,
+                    "high": most * slowest,
+                    "total": math.sqrt(least * most) * middle,
+                    "place": place,
+                    "recall": row["recall"],
+                    "compile_s": row["compile_s"],
+                    "steps": steps(ask, row),
+                }
+            )
+    return sorted(ranked, key=lambda each: each["total"]), out

@@ -1,0 +1,51 @@
+"""Read tables: which columns are text is said once, here, and empty is the only missing value."""
+
+import pandas as pd
+
+from knnbench.config.names import tell_apart
+
+# Of all tables that a run makes; the others are numbers, or true and false. A dataset may be called 1000, NA or true.
+TEXT = (
+    *("suite", "dataset", "title", "metric", "backend", "label", "device", "residency", "status", "reason", "flags", "index"),
+    *("environment", "versions", "parameters", "node", "cpu", "governor", "gpu", "gpu_slowed_by", "dataset_sha256", "started"),
+    *("origin", "machine", "faster", "slower", "verdict", "claim", "says", "missing", "left_out"),
+    *("name", "source", "along", "sizes", "time", "before", "after", "baseline_status", "why"),
+)
+# Columns of the other tables than timings.csv.
+SEARCH = ("dataset", "n_neighbors", "residency", "machine")
+SAMPLE = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", "round", "batch", "repeat", "loops", "seconds")
+BATCH = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", "batch_size", "calls", "first_s", "p50_s")
+BATCH += ("p95_s", "p99_s", "queries_per_s")
+COMPARISON = (*SEARCH, "faster", "slower", "ratio", "ratio_low", "ratio_high", "verdict")
+# What a name has for figures and tables.
+WORDS = {"backend": "label", "dataset": "title"}
+
+
+def read_csv(path, **options):
+    """Read one of our tables, compressed or not: text is as it is written, NaN is what is empty.
+
+    Several backends of one label have a label each, and datasets of one title.
+
+    Parameters
+    ----------
+    path : Path
+    options : of pandas.read_csv
+
+    Returns
+    -------
+    table : DataFrame
+    """
+    table = pd.read_csv(path, **{"dtype": dict.fromkeys(TEXT, str), "keep_default_na": False, "na_values": [""], **options})
+    return with_names_apart(table)
+
+
+def with_names_apart(timings):
+    """A table with a label for each backend and a title for each dataset, by words.tell_apart; the same if it has them."""
+    for name, words in WORDS.items():
+        if {name, words} <= set(timings.columns):
+            pairs = timings[[name, words]]
+            apart = tell_apart(pairs.dropna().drop_duplicates().itertuples(index=False, name=None))
+            if any(found != label for (_, label), found in apart.items()):
+                shown = [apart.get(pair, pair[1]) for pair in pairs.itertuples(index=False, name=None)]
+                timings = timings.assign(**{words: shown})
+    return timings

@@ -1,0 +1,91 @@
+"""What came out, in words. Standard library only, but for the tables that it is given."""
+
+import itertools
+
+from knnbench.measure.record import NOT_RUN
+
+SAME = "not distinguishable"
+ONE_ROUND = "one round"
+
+
+def name_of(row):
+    """How a row is called in words: label and device."""
+    place = ", on the device" if row["residency"] == "device" else ""
+    return f"{row['label']} ({row['device'].upper()}{place})"
+
+
+def typical_k(timings):
+    """The K nearest to 10, which stands for all of them where there is room for one."""
+    return min(timings["n_neighbors"].unique(), key=lambda k: (abs(k - 10), k))
+
+
+def summarise(timings, comparisons):
+    """Say in a few lines what came out.
+
+    Parameters
+    ----------
+    timings, comparisons : DataFrame, the rows of timings.csv and comparisons.csv
+
+    Returns
+    -------
+    text : str
+    """
+    counts = timings["status"].value_counts()
+    lines = [f"Suite {timings['suite'][0]}: {len(timings)} rows, " + ", ".join(f"{n} {s}" for s, n in counts.items())]
+    k = typical_k(timings)
+    lines += ["", f"Fastest exact backend at K = {k}, queries per second:"]
+    exact = timings[
+        timings["exact"]
+        & (timings["n_neighbors"] == k)
+        & (timings["status"] == "ok")
+        & (timings["residency"] == "host")  # what every backend has
+    ]
+    machines = timings[["cpu", "cpus"]].dropna().drop_duplicates()
+    for dataset, (cpu, cpus) in itertools.product(timings["dataset"].unique(), machines.itertuples(index=False, name=None)):
+        here = exact[(exact["dataset"] == dataset) & (exact["cpu"] == cpu) & (exact["cpus"] == cpus)]
+        ranked = here.sort_values("query_median_s").to_dict("records")
+        machine = f"{cpu}, {cpus:.0f} CPUs"
+        note = f"; {machine}" * (len(machines) > 1)
+        models = timings["gpu"].dropna().astype(str).str.split(",").str[0].nunique()
+        if not ranked:
+            lines.append(f"  {dataset:20} none was measured{note}")
+            continue
+        best = ranked[0]
+        if models > 1 and best["device"] == "gpu":
+            note += f"; {best['gpu']}"
+        same = comparisons[
+            (comparisons["dataset"] == dataset)
+            & (comparisons["n_neighbors"] == k)
+            & (comparisons["residency"] == "host")
+            & comparisons["machine"].astype(str).str.startswith(machine)
+            & (comparisons["faster"] == f"{best['backend']}-{best['device']}")
+            & (comparisons["verdict"] == SAME)
+        ]["slower"].tolist()
+        tied = [name_of(row) for row in ranked[1:] if f"{row['backend']}-{row['device']}" in same]
+        also = f"; not distinguishable from it: {', '.join(tied)}" if tied else ""
+        lines.append(f"  {dataset:20} {best['queries_per_s']:12,.0f}  {name_of(best)}{also}{note}")
+    if timings["rounds"].max() == 1:
+        lines += ["One round per cell: whether the next one differs was not tested (timing.rounds: 3 does)."]
+    elif len(comparisons):
+        same = (comparisons["verdict"] == SAME).sum()
+        lines += [f"Of {len(comparisons)} pairs that search the same, {same} are not distinguishable: comparisons.csv."]
+    flags = timings["flags"].fillna("").str.split("; ").explode().loc[lambda flag: flag != ""].value_counts()
+    if len(flags):
+        lines += ["", "Flagged rows: " + ", ".join(f"{number} {flag}" for flag, number in flags.items())]
+    reasons = timings["reason"].fillna("").str.replace(r"^recall [\d.]+ is", "recall is", regex=True)  # of every row its own
+    told, not_run = timings.assign(reason=reasons), timings["status"].isin(NOT_RUN)
+    missing, partly = told[not_run], told[~not_run & (reasons != "")]
+    again = "Did not run (to try again, delete the record in results/cells, the index in results/indexes, and timings.csv):"
+    lines += ["", again if len(missing) else "Every cell ran."]
+    lines += by_reason(missing)
+    if len(partly):
+        lines += ["Ran, but:", *by_reason(partly)]
+    return "\n".join(lines) + "\n"
+
+
+def by_reason(rows):
+    """A line for every status and reason, with those that it happened to."""
+    return [
+        f"  {status}, {len(same)} rows: {reason}: {', '.join(dict.fromkeys(same['backend'] + '-' + same['device']))}"
+        for (status, reason), same in rows.groupby(["status", "reason"], sort=False)
+    ]

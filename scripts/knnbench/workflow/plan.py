@@ -1,0 +1,310 @@
+"""What a run will take: expected time, memory, disk and downloads of every cell, from cells that were measured before.
+
+The cell of the same backend that is most like it, of this machine or of `published/`, is scaled by n·q·d. Nothing is expected
+to take longer than its limit.
+"""
+
+import json
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from knnbench.config.checks import DEFAULT_QUERIES, DIGITS, read_header
+from knnbench.config.suite import Cell
+from knnbench.measure.record import NOT_RUN
+from knnbench.results.tables import read_csv
+
+CELLS, INDEXES = Path("results/cells"), Path("results/indexes")
+
+# Measured on two CPU cores; they are small beside the cells. Seconds:
+JOB_S = 0.2  # Snakemake, for each job
+ENVIRONMENT_S = 12  # making an environment from a warm cache; downloads come on top
+CEILINGS_S = 15
+START_S = 0.3  # of a cell, besides what its size decides: its interpreters, the first single queries
+NO_INDEX_S = 0.2  # a cell whose index could not be built
+FIGURE_S = 4
+DRAWN_PER_S = 3e7  # numbers
+# Per pair of points; per pair and coordinate with a matrix product, and without: benchmarks/truth.md.
+TRUTH_PAIR_S = (8e-10, 1.0e-11, 2.5e-11)
+UNKNOWN_RATE = {"cpu": 2e10, "gpu": 2e12}  # n·q·d per second, of a backend that nobody has measured on such a device
+UNKNOWN_CELL_S = 5.0
+METRIC_WEIGHT = 3.0  # another metric is as far as e³ times the work
+ELSEWHERE_WEIGHT = 1.0  # another machine is as far as e times the work
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a dataset will be: n and q points in dimension d; megabytes to download."""
+
+    metric: str
+    n: int
+    d: int
+    q: int
+    megabytes: float = 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A cell that was measured, here or elsewhere; seconds, None where it did not get so far."""
+
+    backend: str
+    device: str
+    metric: str
+    n: int
+    d: int
+    q: int
+    k: int
+    status: str
+    before_s: float
+    fit_s: float | None
+    compile_s: float
+    query_s: float | None
+    after_s: float
+    here: bool
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a cell is expected to take."""
+
+    cell: Cell
+    seconds: float  # of all rounds that are not measured, and of the index
+    each_s: float  # of one round
+    host_bytes: float
+    measured: bool
+
+
+def size_of(name, settings):
+    """Size of a dataset as far as it is known before it is made."""
+    source = settings["source"]
+    if source == "digits":
+        return Size(settings["metric"], DIGITS - settings["queries"], 64, settings["queries"])
+    if source == "file":
+        (n, d), (q, _) = (read_header(name, settings, part) for part in ("train", "test"))
+        return Size(settings["metric"], n, d, q)
+    guess = {"n": 10**6, "d": 100, "queries": DEFAULT_QUERIES, "megabytes": 0} if source == "url" else {"megabytes": 0}
+    return Size(settings["metric"], *((guess | settings)[key] for key in ("n", "d", "queries", "megabytes")))
+
+
+def passes_s(query_s, timing):
+    """Seconds of the repeats of a pass."""
+    return max(timing["min_repeats"] * query_s, min(timing["budget_s"], timing["max_repeats"] * query_s))
+
+
+def from_row(row, timing):
+    """A row of timings.csv, residency host, as a cell that was seen; None if it got no job or no dataset."""
+    known = {key: None if pd.isna(value) else value for key, value in row.items()}
+    if known["cpu"] is None or known["n"] is None:
+        return None
+    cell_s = known["cell_s"] or NO_INDEX_S
+    before = (known["import_s"] or 0) + (known["load_s"] or 0)
+    inside = known["fit_s"] or 0 if known["index"] == "in the cell" else 0
+    query = known["query_median_s"]
+    timed = 0 if query is None else (known["first_query_s"] or 0) + passes_s(query, timing)
+    timed += (known["compile_s"] or 0) + inside
+    return Seen(
+        **{key: known[key] for key in ("backend", "device", "metric", "status")},
+        **{"n": int(known["n"]), "d": int(known["d"]), "q": int(known["queries"]), "k": int(known["n_neighbors"])},
+        before_s=before,
+        fit_s=known["fit_s"],
+        compile_s=known["compile_s"] or 0,
+        query_s=query,
+        # Starting, single queries, scoring.
+        after_s=max(0.0, cell_s - before - timed) if query is not None else START_S / 2,
+        here=known["here"],
+    )
+
+
+def from_record(record, backend, device):
+    """A record of results/cells as a row of timings.csv, as far as `from_row` looks; None if it read no dataset."""
+    if "cell_s" not in record or "dataset" not in record:
+        return None
+    phases = {name: ns / 1e9 for name, ns in record.get("phases_ns", {}).items()}
+    dataset, samples = record["dataset"], record.get("query_ns", {}).get("host", [])
+    finished = samples and record["status"] not in NOT_RUN
+    fit = sum(phases.get(name, 0) for name in ("transfer", "train", "add")) if "add" in phases else None
+    return {
+        "backend": backend,
+        "device": device,
+        "metric": dataset["metric"],
+        "status": record["status"],
+        "n": dataset["n"],
+        "d": dataset["d"],
+        "queries": dataset["queries"],
+        "n_neighbors": record["n_neighbors"],
+        "cpu": record["machine"]["cpu"],
+        "cell_s": record["cell_s"],
+        "import_s": phases.get("import"),
+        "load_s": phases.get("load", 0) + phases.get("load_index", 0),
+        "fit_s": fit,
+        "index": "saved" if "load_index" in phases else "in the cell",
+        "compile_s": phases.get("compile"),
+        "first_query_s": phases.get("first_query"),
+        "query_median_s": statistics.median(samples) / 1e9 if finished else None,
+    }
+
+
+def read_seen(cells_folder, published, timing, machine):
+    """All cells that were measured on this machine, and those of `published`.
+
+    Parameters
+    ----------
+    cells_folder : Path of results/cells
+    published : Path of published/
+    timing : dict, the section of the configuration
+    machine : dict, from machine.describe
+
+    Returns
+    -------
+    seen : dict, backend -> list of Seen
+    """
+    rows = []
+    for path in sorted(cells_folder.glob("*/*/k*.round*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        backend, device = path.parent.name.rsplit("-", 1)
+        here = all(record["machine"].get(key) == machine[key] for key in ("node", "cpu"))
+        row = from_record(record | {"n_neighbors": int(path.name[1:].split(".")[0])}, backend, device) if here else None
+        rows += [row | {"here": True}] if row else []
+    for path in sorted(published.glob("*/timings.csv")):
+        timings = read_csv(path)
+        rows += timings[timings["residency"] == "host"].assign(here=False).to_dict("records")
+    seen = {}
+    for found in filter(None, (from_row(row, timing) for row in rows)):
+        seen.setdefault(found.backend, []).append(found)
+    return seen
+
+
+def nearest(seen, device, size, k):
+    """The cell of a device that is most like another one, by its metric, work, dimension and K; None without any."""
+
+    def distance(other):
+        work = abs(math.log(size.n * size.q * size.d / (other.n * other.q * other.d)))
+        return (
+            work
+            + abs(math.log(size.d / other.d)) / 2
+            + abs(math.log(k / other.k)) / 5
+            + METRIC_WEIGHT * (size.metric != other.metric)
+            + ELSEWHERE_WEIGHT * (not other.here)
+        )
+
+    there = [other for other in seen if other.device == device]
+    same = [other for other in there if other.metric == size.metric]
+    if same and all(other.status == "unsupported" for other in same):
+        return same[0]
+    return min(there, key=distance, default=None)
+
+
+def host_bytes(size, backend):
+    """Memory of a cell on its host: libraries, the points and copies of them, and for some backends the whole matrix."""
+    matrix = 16 * size.n * size.q if backend["parameters"].get("batch") == "all" else 0
+    return 5e8 + 12 * size.n * size.d + matrix
+
+
+def longest_s(timing):
+    """Seconds that a cell can take before each of its limits has ended it, ten minutes for imports and scoring included."""
+    passes = 3 + 2 * timing["min_repeats"] * (2 + len(timing["batch_sizes"]))
+    attempts = 3 if timing["retry_noisy"] else 1
+    return 600 + attempts * (2 * timing["max_fit_s"] + passes * timing["max_query_s"])
+
+
+def expect_cell(cell, size, backend, seen, timing):
+    """Seconds of one round of a cell, and of building its index, if it is saved."""
+    work = size.n * size.q * size.d
+    like = nearest(seen, cell.device, size, cell.k)
+    if like is None:
+        query, fit, fixed, finished = work / UNKNOWN_RATE[cell.device], 0.0, UNKNOWN_CELL_S, True
+    else:
+        ratio = work / (like.n * like.q * like.d)
+        finished = like.status not in NOT_RUN or like.status.startswith("timeout")
+        fit = like.fit_s * size.n * size.d / (like.n * like.d) if like.fit_s is not None else 0.0
+        query = like.query_s * ratio if like.query_s is not None else 0.0
+        if like.status == "timeout_query":
+            query = timing["max_query_s"] * ratio * 1.01
+        if like.status == "timeout_fit":
+            fit = timing["max_fit_s"] * size.n * size.d / (like.n * like.d) * 1.01
+        scored = size.q * cell.k * size.d / (like.q * like.k * like.d)
+        fixed = like.before_s + like.compile_s + START_S + max(0.0, like.after_s - START_S) * scored
+    build = min(fit, timing["max_fit_s"]) + 1 if backend["saves"] else 0.0
+    if backend["saves"] and (not finished or fit > timing["max_fit_s"]):
+        return NO_INDEX_S, build
+    seconds = fixed + (0 if backend["saves"] else min(fit, timing["max_fit_s"]))
+    if not finished or fit > timing["max_fit_s"]:
+        return seconds, build
+    if query > timing["max_query_s"]:
+        return seconds + timing["max_query_s"], build
+    return seconds + query + passes_s(query, timing), build
+
+
+def expect(config, listed, published, machine):
+    """What every cell of a list is expected to take, those that are measured already nothing.
+
+    Parameters
+    ----------
+    config : dict, resolved
+    listed : list of Cell
+    published : Path, folder of results of other machines
+    machine : dict, from machine.describe
+
+    Returns
+    -------
+    expected : list of Expected, in the order of the list
+    """
+    timing = config["timing"]
+    seen = read_seen(CELLS, published, timing, machine)
+    sizes = {name: size_of(name, config["datasets"][name]) for name in {cell.dataset for cell in listed}}
+    built, expected = set(), []
+    for cell in listed:
+        done = sum((CELLS / cell.record(number)).exists() for number in range(timing["rounds"]))
+        backend = config["backends"][cell.backend]
+        like = seen.get(cell.backend, [])
+        seconds, build = expect_cell(cell, sizes[cell.dataset], backend, like, timing)
+        each_s = seconds + JOB_S
+        seconds = each_s * (timing["rounds"] - done)
+        place = cell.dataset, cell.backend, cell.device
+        index = INDEXES / Path(cell.record(0)).parent
+        if build and seconds and place not in built and not index.exists():
+            built.add(place)
+            seconds += build + JOB_S
+        memory = host_bytes(sizes[cell.dataset], backend)
+        expected.append(Expected(cell, seconds, each_s, memory, done == timing["rounds"]))
+    return expected
+
+
+def affordable(expected, budget_h):
+    """The cells that fit into a time: K nearest to 10 first, then the shortest, so that a little time shows most of the grid.
+
+    Parameters
+    ----------
+    expected : list of Expected
+    budget_h : float, hours; 0 is no limit
+
+    Returns
+    -------
+    chosen : set of Cell
+    """
+    spent, chosen = 0.0, set()
+    for each in sorted(expected, key=lambda each: (abs(math.log(each.cell.k / 10)), each.seconds)):
+        spent += each.seconds
+        if not budget_h or spent <= budget_h * 3600:
+            chosen.add(each.cell)
+    return chosen
+
+
+def dataset_s(size, cpus):
+    """Seconds of drawing a dataset and finding its exact neighbours on the CPU."""
+    fixed, product, differences = TRUTH_PAIR_S
+    per_pair = fixed + size.d * (product if size.metric != "manhattan" and size.d >= 16 else differences)
+    return 3 + (size.n + size.q) * size.d / DRAWN_PER_S + size.n * size.q * per_pair * 2 / cpus
+
+
+def dataset_bytes(size):
+    """Bytes of a dataset file."""
+    return 4 * size.d * (size.n + size.q) + 16 * size.q * min(100, size.n)
+
+
+def index_bytes(size):
+    """Bytes of a saved index, about: the points and half as much of links or lists."""
+    return 6 * size.n * size.d
