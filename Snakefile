@@ -24,20 +24,21 @@ include: "rules/publish.smk"
 include: "rules/artifact.smk"
 include: "rules/plan.smk"
 include: "rules/selftest.smk"
+include: "rules/start.smk"
 
 
 rule all:
     default_target: True
     input:
         RESULTS,
-        [f"results/{SUITE}/missing.txt"] if not_had() else [],  # a run that lacks datasets is never done
+        [f"results/{SUITE}/missing.txt"] if resources.not_had(config) else [],  # a run that lacks datasets is never done
     localrule: True
 
 
 onsuccess:
     if any(job.rule.name == "all" for job in workflow.dag.targetjobs):
         print(Path(f"results/{SUITE}/summary.txt").read_text(encoding="utf-8"))
-        if missing := not_had():
+        if missing := resources.not_had(config):
             raise WorkflowError(
                 "Everything else is done, but these datasets could not be had, and their cells are unavailable:",
                 *(f"{name}: {reason}" for name, reason in missing.items()),

@@ -22,11 +22,7 @@ rule make_artifact:
     params:
         python=python("pipeline"),
         claims=lambda wildcards: json.dumps(config["claims"]),
-        receipts=[
-            path
-            for name in config["suites"][SUITE]["datasets"]
-            for path in receipts(config["datasets"][name])
-        ],
+        receipts=[path for name in DATASETS for path in resources.receipts(config, name)],
         data=["--data"] * config["artifact_data"],
     message:
         "Pack suite {wildcards.suite}"

@@ -8,6 +8,18 @@ Makes  results/{suite}/compare/: cells.csv, orderings.csv, summary.txt, ratios.{
 """
 
 
+def baseline(wildcards):
+    """What is compared with."""
+    if not config["baseline"]:
+        raise WorkflowError("Say what to compare with: --config baseline=published/cpu-2core")
+    return config["baseline"]
+
+
+def candidate(wildcards):
+    """The tables of the suite, which are brought up to date; nothing if another folder is compared."""
+    return [] if config["candidate"] else [f"results/{SUITE}/{name}" for name in TABLES]
+
+
 rule compare_results:
     input:
         candidate,

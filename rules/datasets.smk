@@ -7,6 +7,12 @@ A file that several datasets share is downloaded once. The digests of downloads 
 """
 
 
+def dataset_receipt(wildcards):
+    """The receipt of a dataset's download; the user's own files are known by their content instead: made_from."""
+    check_triggers()
+    return [] if KEPT_BY_OTHERS else resources.receipts(config, wildcards.dataset)
+
+
 rule download_dataset:
     input:
         asked=f"{RESOURCES}/downloads/{{file}}.asked",  # written by the workflow itself, again after a failure
@@ -34,7 +40,7 @@ rule download_dataset:
 
 rule make_dataset:
     input:
-        files=dataset_files,
+        files=dataset_receipt,
         code=unless_kept(*code("make_dataset.py", "propose_neighbors.py")),
     output:
         f"{RESOURCES}/datasets/{{dataset}}.hdf5",
@@ -49,7 +55,7 @@ rule make_dataset:
         gpu=int(bool(GPU_PYTHON)),
     params:
         python=python("pipeline"),
-        settings=lambda wildcards: made_from(wildcards.dataset),
+        settings=lambda wildcards: resources.made_from(config["datasets"][wildcards.dataset]),
         made_by=made_by,
         files=lambda wildcards, input: input.files
         or own_files(config["datasets"][wildcards.dataset]),

@@ -5,16 +5,36 @@ Makes  results/{suite}/ann-benchmarks/: results/ and data/ as ann-benchmarks has
        results/imported/: others' results as tables of ours, for `merge`, `report` and `compare`
 """
 
+
+def foreign(wildcards):
+    """The folder of others' results."""
+    if not config["foreign"]:
+        raise WorkflowError(
+            "Say what to import: --config foreign=DIR, ann-benchmarks' folder results or cuvs-bench's folder of datasets"
+        )
+    return config["foreign"]
+
+
+def their_names():
+    """What others call our datasets: by the file that they are downloaded from.
+
+    Of several for one file, that is the first, with the metric that it is made for; the others keep our name.
+    """
+    names = {}
+    for name, settings in config["datasets"].items():
+        theirs = Path(settings["url"]).stem if "url" in settings else name
+        taken = {*names.values(), *config["datasets"]}
+        names[name] = name if theirs in taken else theirs
+    return names
+
+
 THEIR_NAMES = their_names()
 
 
 rule export_results:
     input:
         timings="results/{suite}/timings.csv",
-        datasets=[
-            f"{RESOURCES}/datasets/{dataset}.hdf5"
-            for dataset in config["suites"][SUITE]["datasets"]
-        ],
+        datasets=list(DATASETS.values()),
         code=code("export_results.py"),
     output:
         directory("results/{suite}/ann-benchmarks"),

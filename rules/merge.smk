@@ -5,6 +5,13 @@ Makes  results/merged/: the same tables with the column origin, and for every da
 """
 
 
+def sources(wildcards):
+    """The folders to merge."""
+    if not config["sources"]:
+        raise WorkflowError("Say what to merge: --config sources='[results/quick, DIR]'")
+    return config["sources"]
+
+
 rule merge_tables:
     input:
         code=code("merge.py"),

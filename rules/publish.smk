@@ -5,6 +5,15 @@ Makes  published/{name}/: the tables, the samples compressed, the figures, and w
 """
 
 
+def unpublished(wildcards):
+    """Nothing; an error if there are results of that name, which another machine's must not replace."""
+    if Path(f"published/{wildcards.name}").exists():
+        raise WorkflowError(
+            f"published/{wildcards.name} is there; take another name, or move it away"
+        )
+    return []
+
+
 rule publish:
     input:
         unpublished,

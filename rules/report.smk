@@ -7,6 +7,19 @@ Makes  {folder}/report.html: one page with everything in it
 `snakemake recommend` prints which backend to use for a problem, from all results that are here.
 """
 
+from knnbench.results.recommend import ASKED
+
+
+def problem(wildcards):
+    """What `snakemake recommend` is asked."""
+    asked = {key: config.get(key) for key in ASKED}
+    if missing := [key for key, value in asked.items() if value is None]:
+        raise WorkflowError(
+            f"recommend: say also {', '.join(missing)}; such as --config n_train=1e6 dimension=96"
+            " metric=angular n_neighbors=10 recall=0.9 n_queries=1e5 device=cpu"
+        )
+    return json.dumps(asked)
+
 
 rule check_claims:
     input:

@@ -38,7 +38,9 @@ rule list_missing:
     resources:
         machine=1,
     params:
-        missing=lambda wildcards: [f"{name}: {reason}" for name, reason in not_had().items()],
+        missing=lambda wildcards: [
+            f"{name}: {reason}" for name, reason in resources.not_had(config).items()
+        ],
     message:
         "List the datasets that could not be had"
     shell:
@@ -49,10 +51,7 @@ rule gather_timings:
     input:
         config="results/{suite}/config.yaml",
         records=[f"results/cells/{cell.record(number)}" for cell in CELLS for number in ROUNDS],
-        datasets=[
-            f"{RESOURCES}/datasets/{dataset}.hdf5"
-            for dataset in config["suites"][SUITE]["datasets"]
-        ],
+        datasets=list(DATASETS.values()),
         ceilings=expand("results/ceilings/{device}.json", device=CEILINGS),
         schema=ROOT / "rules/schemas/timings.schema.yaml",
         code=code("gather_timings.py"),

@@ -50,6 +50,16 @@ def cells(config):
     ]
 
 
+def figures(config):
+    """List the files of a suite's figures, by dataset and chart, then those of all datasets, in every format."""
+    datasets = config["suites"][config["suite"]]["datasets"]
+    names = [
+        *(f"{dataset}{chart}" for dataset in datasets for chart in ("", *(f".{chart}" for chart in CHARTS))),
+        *SUITE_FIGURES,
+    ]
+    return [f"{name}.{suffix}" for name in names for suffix in config["figures"]["formats"]]
+
+
 def downloads(config):
     """List the files to download; datasets that name the same address share one.
 

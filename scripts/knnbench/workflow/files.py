@@ -1,5 +1,6 @@
 """Files that a configuration names: never written, moved or removed by a run, and known by their content."""
 
+import csv
 import functools
 import hashlib
 import json
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import h5py
 
-from knnbench.config.suite import own_files
+from knnbench.config.suite import downloads, own_files
 from knnbench.config.values import ConfigError
 from knnbench.system.files import sha256_of, write_atomically
+from knnbench.workflow.run import RunError
 
+MADE_FROM_OTHERS = {"sources": "merged", "foreign": "imported", "baseline": "rerendered"}  # key -> folder below results/
 DIGESTS = Path(".snakemake/knnbench-digests.json")  # of files that have been read, by what the kernel says of them
 
 
@@ -73,6 +76,32 @@ def check_made_by_us(datasets):
             )
 
 
+def check_files(config, configfiles):
+    """Check that no file of the user's is where a run writes.
+
+    Parameters
+    ----------
+    config : dict, resolved
+    configfiles : list of path, as the command line names them
+
+    Raises
+    ------
+    ConfigError
+    """
+    resources = config["resources_dir"]
+    named = {f"datasets.{name}": path for name, settings in config["datasets"].items() for path in own_files(settings)}
+    named |= {f"--configfile {path}": path for path in configfiles}
+    datasets = {name: f"{resources}/datasets/{name}.hdf5" for name in config["datasets"]}
+    folders = [f"results/{name}" for name in ("cells", "indexes", "ceilings", *MADE_FROM_OTHERS.values(), *config["suites"])]
+    files = [*datasets.values(), *(f"{resources}/downloads/{name}" for name in downloads(config))]
+    check_not_outputs(named, files, [*folders, "logs", f"{resources}/environments"])
+    for key, folder in MADE_FROM_OTHERS.items():
+        given = config[key] if key == "sources" else [config[key]]
+        read = {f"{key}: {path}": path for path in given if path}
+        check_not_outputs(read, [f"results/{config['suite']}/artifact.zip"], [f"results/{folder}"])
+    check_made_by_us(datasets)
+
+
 def digests(settings):
     """SHA-256 of one's own files, read again only if the kernel says that they have changed.
 
@@ -125,3 +154,28 @@ def written(*paths):
     every = [each for path in map(Path, paths) for each in (path, *(sorted(path.rglob("*")) if path.is_dir() else ()))]
     files = [each for each in every if each.is_file()]
     return [[str(each), about.st_size, about.st_mtime_ns, about.st_ino] for each in files for about in [each.stat()]]
+
+
+def datasets_of(place, folders):
+    """Names of the datasets in the tables of folders that a key of the configuration names.
+
+    Parameters
+    ----------
+    place : str, the key
+    folders : list of path
+
+    Returns
+    -------
+    names : dict, name -> None, in the order of the tables
+
+    Raises
+    ------
+    RunError
+    """
+    try:
+        tables = [csv.DictReader(Path(folder, "timings.csv").read_text(encoding="utf-8").splitlines()) for folder in folders]
+        return {row["dataset"]: None for table in tables for row in table}
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(
+            f"{place}: {error!r}; expected a folder with timings.csv: results/SUITE of a run, or one of published/"
+        ) from error

@@ -1,0 +1,60 @@
+"""What happens before the first job: checks, the lock of a run that was killed, downloads to ask for again."""
+
+from knnbench.workflow.files import check_files
+
+
+class ProgressLine(logging.Handler):
+    """Says after a cell how many are done, how they ended, and when the rest will be."""
+
+    def __init__(self, jobs):
+        from knnbench.workflow import plan  # Pandas: only for a run
+        from knnbench.workflow.progress import Progress
+
+        super().__init__()
+        expected = plan.expect(config, CELLS, ROOT / "published", machine.describe("cpu"))
+        self.progress = Progress(expected, [str(job.output[0]) for job in jobs])
+
+    def emit(self, record):
+        if getattr(record, "event", None) == LogEvent.PROGRESS:
+            try:
+                if line := self.progress.line():
+                    logger.info(line)
+            except Exception:  # as logging wants it
+                self.handleError(record)
+
+
+onstart:
+    workflow.knnbench_running = run.hold(RUNNING)  # as long as this process lives
+    # Snakemake bounds the jobs that it starts per second by looking through all waiting jobs again, once a second for every
+    # job that it ever started: a third of a CPU after 45 jobs, beside what is timed. Cells take turns; there is nothing to bound.
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "measure_cell"]
+    if jobs:
+        try:
+            logger.addHandler(ProgressLine(jobs))
+        except Exception as error:  # a line less is no reason to stop
+            logger.warning(f"No progress lines: {error!r}")
+
+
+if workflow.is_main_process:
+    if not os.access(".", os.W_OK):
+        raise WorkflowError(
+            f"{Path.cwd()} may not be written; choose where results go: --directory ELSEWHERE"
+        )
+    if run.drop_stale_lock(LOCKS, RUNNING):
+        logger.warning(
+            "The last run here was killed; its lock is removed and what it completed is kept."
+        )
+    with told():
+        check_files(config, workflow.overwrite_configfiles)
+        run.check_clock(
+            [*DATASETS.values(), *ENVIRONMENTS, *SCRIPTS.rglob("*.py"), *SPECS.glob("*.yaml")]
+        )
+        if KEPT_BY_OTHERS:
+            resources.check_kept(config, ENVIRONMENTS, SPECS)
+    if not KEPT_BY_OTHERS and not list(LOCKS.glob("*.lock")):  # nobody else is at it
+        resources.age_changed_datasets(config)
+        Path(f"results/{SUITE}/missing.txt").unlink(missing_ok=True)
+        for reason in resources.ask_again(config):
+            logger.warning(f"Still not to be had: {reason}")

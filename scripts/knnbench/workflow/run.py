@@ -1,0 +1,93 @@
+"""What a run looks at before it begins: the lock of one that was killed, the clock, and what counts as a change."""
+
+import contextlib
+import fcntl
+import time
+from pathlib import Path
+
+TRIGGERS = ("mtime", "params", "input")
+
+
+class RunError(Exception):
+    """Nothing can be run like this; the message says why and what to do, further lines in further arguments."""
+
+
+def drop_stale_lock(locks, running):
+    """Remove Snakemake's locks if they are of a run that was killed, which could not.
+
+    A run holds a lock of the kernel's on a file, which ends with it in any container and on any node: if nobody holds it, the
+    locks are of a dead run. One that is younger than the file is somebody else's.
+
+    Parameters
+    ----------
+    locks : Path, folder of Snakemake's locks
+    running : Path, the file that `hold` locks
+
+    Returns
+    -------
+    dropped : bool
+    """
+    found = list(locks.glob("*.lock"))
+    if not found or not running.exists():
+        return False
+    with open(running, encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # it is alive, or this file system has no locks
+            return False
+        if max(lock.stat().st_mtime for lock in found) > running.stat().st_mtime:
+            return False
+        for lock in found:
+            lock.unlink(missing_ok=True)
+    return True
+
+
+def hold(running):
+    """Say that a run is alive, as long as the file that is returned is open.
+
+    The lock is shared, for Snakemake lets several run in one folder that share no file.
+    """
+    running.touch()
+    file = open(running, encoding="utf-8")  # noqa: SIM115
+    with contextlib.suppress(OSError):  # file systems without locks
+        fcntl.flock(file, fcntl.LOCK_SH)
+    return file
+
+
+def check_clock(files):
+    """Check that nothing that results are made from is of the future: Snakemake would refuse results that are older.
+
+    Parameters
+    ----------
+    files : iterable of path; those that are not there yet are of no time
+
+    Raises
+    ------
+    RunError
+    """
+    there = [path for path in map(Path, files) if path.exists()]
+    if future := [path for path in there if path.stat().st_mtime > time.time() + 5]:
+        raise RunError(
+            f"{future[0]} is of {time.ctime(future[0].stat().st_mtime)}, and now it is {time.ctime()}: the clock was changed."
+            " Set it right, or say that these files are older than their results:"
+            f" touch -d 2000-01-01 {' '.join(map(str, future))}"
+        )
+
+
+def check_triggers(triggers):
+    """Check that Snakemake looks for changes of the configuration.
+
+    Parameters
+    ----------
+    triggers : iterable of str, of Snakemake's --rerun-triggers
+
+    Raises
+    ------
+    RunError
+    """
+    given = set(triggers)
+    if missing := [name for name in TRIGGERS if name not in given]:
+        raise RunError(
+            f"rerun-triggers: {' '.join(sorted(given))} leaves out {' '.join(missing)}: a K, a dataset or a limit that is"
+            f" added or changed would not be seen; say --rerun-triggers {' '.join(TRIGGERS)}, or nothing, for all of them"
+        )
