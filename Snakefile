@@ -10,7 +10,9 @@ configfile: f"{workflow.basedir}/claims.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/jobs.smk"
 include: "rules/queue.smk"
+include: "rules/asked.smk"
 include: "rules/environments.smk"
 include: "rules/datasets.smk"
 include: "rules/cells.smk"

@@ -14,13 +14,7 @@ rule make_artifact:
         "results/{suite}/artifact.zip",
     log:
         "logs/make_artifact/{suite}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         claims=lambda wildcards: json.dumps(config["claims"]),
         receipts=[path for name in DATASETS for path in resources.receipts(config, name)],
         data=["--data"] * config["artifact_data"],
@@ -38,24 +32,20 @@ rule artifact:
 
 
 rule copy_tables:
+    input:
+        code=code("rerender.py"),
     output:
         [f"results/rerendered/{name}" for name in TABLES],
     log:
         "logs/copy_tables.log",
     localrule: True
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
-        script=SCRIPTS / "rerender.py",
         baseline=baseline,
         written=lambda wildcards: written(*Path(baseline(wildcards)).glob("*.csv")),
     message:
         "Take the tables of {params.baseline}"
     shell:
-        "{params.python} {params.script:q} copy --baseline {params.baseline:q} --out {output:q} > {log:q} 2>&1"
+        "{params.python} {input.code[0]:q} copy --baseline {params.baseline:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule rerender:
@@ -70,12 +60,7 @@ rule rerender:
     log:
         "logs/rerender.log",
     localrule: True
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         script=SCRIPTS / "rerender.py",
         baseline=baseline,
     message:

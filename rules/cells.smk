@@ -7,44 +7,12 @@ Makes  results/indexes/{dataset}/{backend}-{device}/, built once for all K, of b
 `--cores` does not bound the threads of a cell: timing.threads does, and the record says how many were used.
 """
 
-SEED = config["timing"]["seed"]
-
-
-def cell_env(wildcards):
-    return cell_environment(wildcards.backend, wildcards.device)
-
-
-def cell_code(wildcards):
-    check_triggers()
-    backend = config["backends"][wildcards.backend]
-    return code("measure_cell.py", f"knnbench/backends/{backend['module']}.py")
-
-
-def index(wildcards):
-    """Where a cell finds its index, if its backend saves one."""
-    saves = config["backends"][wildcards.backend]["saves"]
-    place = f"results/indexes/{wildcards.dataset}/{wildcards.backend}-{wildcards.device}"
-    return place if saves else []
-
-
-def index_flags(wildcards):
-    """What changes a fit, as flags of the script."""
-    env = cell_env(wildcards)
-    prefix = f"{RESOURCES}/environments/{env}" if environment(env) else None
-    unpinned = config["deployment"] == "none" and not CONDA
-    return fit_flags(config["backends"][wildcards.backend], config["timing"], prefix, unpinned)
-
-
-def cell_flags(wildcards):
-    """What changes a cell's numbers: its fit, and how its queries are timed."""
-    return index_flags(wildcards) + query_flags(config["timing"])
-
 
 rule build_index:
     input:
         data=f"{RESOURCES}/datasets/{{dataset}}.hdf5",
-        environment=lambda wildcards: environment(cell_env(wildcards)),
-        spec=lambda wildcards: ROOT / f"envs/{cell_env(wildcards)}.yaml",
+        environment=lambda wildcards: environment(cell_environment(wildcards)),
+        spec=lambda wildcards: ROOT / f"envs/{cell_environment(wildcards)}.yaml",
         code=cell_code,
     output:
         directory("results/indexes/{dataset}/{backend}-{device}"),
@@ -54,15 +22,14 @@ rule build_index:
     group:
         GROUP
     conda:
-        lambda wildcards: f"../envs/{cell_env(wildcards)}.yaml"
+        lambda wildcards: f"../envs/{cell_environment(wildcards)}.yaml"
     threads: config["timing"]["threads"] or machine.available_cpus()
     resources:
         **FOR_CELL,
         machine=100,
         gpu=lambda wildcards: int(wildcards.device == "gpu"),
     params:
-        python=lambda wildcards: python(cell_env(wildcards)),
-        made_by=made_by,
+        python=lambda wildcards: python(cell_environment(wildcards)),
         flags=index_flags,
     message:
         "{wildcards.dataset}: {wildcards.backend} on {wildcards.device}, build the index"
@@ -76,8 +43,8 @@ rule measure_cell:
     input:
         data=f"{RESOURCES}/datasets/{{dataset}}.hdf5",
         index=index,
-        environment=lambda wildcards: environment(cell_env(wildcards)),
-        spec=lambda wildcards: ROOT / f"envs/{cell_env(wildcards)}.yaml",
+        environment=lambda wildcards: environment(cell_environment(wildcards)),
+        spec=lambda wildcards: ROOT / f"envs/{cell_environment(wildcards)}.yaml",
         code=cell_code,
     output:
         "results/cells/{dataset}/{backend}-{device}/k{k}.round{round}.json",
@@ -87,15 +54,14 @@ rule measure_cell:
     group:
         GROUP
     conda:
-        lambda wildcards: f"../envs/{cell_env(wildcards)}.yaml"
+        lambda wildcards: f"../envs/{cell_environment(wildcards)}.yaml"
     threads: config["timing"]["threads"] or machine.available_cpus()
     resources:
         **FOR_CELL,
         machine=100,
         gpu=lambda wildcards: int(wildcards.device == "gpu"),
     params:
-        python=lambda wildcards: python(cell_env(wildcards)),
-        made_by=made_by,
+        python=lambda wildcards: python(cell_environment(wildcards)),
         flags=cell_flags,
         index=lambda wildcards, input: ["--index", input.index] if input.index else [],
     message:
@@ -125,7 +91,6 @@ rule measure_ceilings:
         gpu=lambda wildcards: int(wildcards.device == "gpu"),
     params:
         python=lambda wildcards: python(CEILINGS[wildcards.device]),
-        made_by=made_by,
         threads=config["timing"]["threads"],
     message:
         "Measure what the {wildcards.device} reaches at most"

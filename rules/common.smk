@@ -128,28 +128,6 @@ wildcard_constraints:
     round=r"\d+",
 
 
-def code(*names):
-    """Source files that a result depends on: a script, and all that it imports."""
-    return closure(SCRIPTS, *names)
-
-
-def made_by(wildcards, input):
-    """What a result depends on besides its settings: code and pins that were replaced by older ones are others, too."""
-    spec = [input.spec] if "spec" in input.keys() else []
-    return content(*map(str, [*input.code, *spec]))
-
-
-def unless_kept(*paths):
-    """Inputs of a rule that makes resources; where others keep them, newer inputs are no reason to make them again."""
-    return [ancient(path) for path in paths] if KEPT_BY_OTHERS else list(paths)
-
-
-def check_triggers():
-    """When the jobs are listed, for Snakemake does not know its triggers before."""
-    with told():
-        run.check_triggers(map(str, workflow.dag_settings.rerun_triggers))
-
-
 def tables(wildcards):
     """What a run left in a folder of results; published samples are compressed."""
     names = set(TABLES)

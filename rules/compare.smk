@@ -8,18 +8,6 @@ Makes  results/{suite}/compare/: cells.csv, orderings.csv, summary.txt, ratios.{
 """
 
 
-def baseline(wildcards):
-    """What is compared with."""
-    if not config["baseline"]:
-        raise WorkflowError("Say what to compare with: --config baseline=published/cpu-2core")
-    return config["baseline"]
-
-
-def candidate(wildcards):
-    """The tables of the suite, which are brought up to date; nothing if another folder is compared."""
-    return [] if config["candidate"] else [f"results/{SUITE}/{name}" for name in TABLES]
-
-
 rule compare_results:
     input:
         candidate,
@@ -39,13 +27,7 @@ rule compare_results:
         ),
     log:
         "logs/compare/{suite}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         # No inputs, or those of this folder would first be brought up to date.
         baseline=baseline,
         folder=lambda wildcards: config["candidate"] or f"results/{SUITE}",
@@ -73,10 +55,6 @@ rule compare:
     log:
         "logs/compare.log",
     localrule: True
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     message:
         "What reproduced"
     shell:
@@ -90,10 +68,6 @@ rule remeasure:
     log:
         "logs/remeasure.log",
     localrule: True
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     message:
         "What reproduced"
     shell:

@@ -7,12 +7,6 @@ A file that several datasets share is downloaded once. The digests of downloads 
 """
 
 
-def dataset_receipt(wildcards):
-    """The receipt of a dataset's download; the user's own files are known by their content instead: made_from."""
-    check_triggers()
-    return [] if KEPT_BY_OTHERS else resources.receipts(config, wildcards.dataset)
-
-
 rule download_dataset:
     input:
         asked=f"{RESOURCES}/downloads/{{file}}.asked",  # written by the workflow itself, again after a failure
@@ -21,13 +15,7 @@ rule download_dataset:
         f"{RESOURCES}/downloads/{{file}}.json",
     log:
         "logs/download_dataset/{file}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         url=lambda wildcards: DOWNLOADS[wildcards.file][0],
         sha256=lambda wildcards: DOWNLOADS[wildcards.file][1],
         lock=ROOT / "downloads.sha256",
@@ -56,7 +44,6 @@ rule make_dataset:
     params:
         python=python("pipeline"),
         settings=lambda wildcards: resources.made_from(config["datasets"][wildcards.dataset]),
-        made_by=made_by,
         files=lambda wildcards, input: input.files
         or own_files(config["datasets"][wildcards.dataset]),
     message:

@@ -27,13 +27,6 @@ rule plot_speed:
         "logs/plot_speed/{folder}/{dataset}.log",
     wildcard_constraints:
         dataset="|".join(map(re.escape, {*config["datasets"], *ELSEWHERE})),
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
-    params:
-        python=python("pipeline"),
     message:
         "Draw {wildcards.dataset}"
     shell:
@@ -55,13 +48,6 @@ rule plot_roofline:
         ),
     log:
         "logs/plot_roofline/{folder}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
-    params:
-        python=python("pipeline"),
     message:
         "Draw the roofline"
     shell:
@@ -88,13 +74,7 @@ rule plot_charts:
         "logs/plot_charts/{folder}/{dataset}.log",
     wildcard_constraints:
         dataset="|".join(map(re.escape, {*config["datasets"], *ELSEWHERE})),
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         figures=lambda wildcards: json.dumps(config["figures"]),
     message:
         "Draw the charts of {wildcards.dataset}"
@@ -121,13 +101,7 @@ rule plot_scaling:
         ),
     log:
         "logs/plot_scaling/{folder}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         figures=lambda wildcards: json.dumps(config["figures"]),
     message:
         "Draw how times grow"

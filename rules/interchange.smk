@@ -5,29 +5,6 @@ Makes  results/{suite}/ann-benchmarks/: results/ and data/ as ann-benchmarks has
        results/imported/: others' results as tables of ours, for `merge`, `report` and `compare`
 """
 
-
-def foreign(wildcards):
-    """The folder of others' results."""
-    if not config["foreign"]:
-        raise WorkflowError(
-            "Say what to import: --config foreign=DIR, ann-benchmarks' folder results or cuvs-bench's folder of datasets"
-        )
-    return config["foreign"]
-
-
-def their_names():
-    """What others call our datasets: by the file that they are downloaded from.
-
-    Of several for one file, that is the first, with the metric that it is made for; the others keep our name.
-    """
-    names = {}
-    for name, settings in config["datasets"].items():
-        theirs = Path(settings["url"]).stem if "url" in settings else name
-        taken = {*names.values(), *config["datasets"]}
-        names[name] = name if theirs in taken else theirs
-    return names
-
-
 THEIR_NAMES = their_names()
 
 
@@ -40,13 +17,7 @@ rule export_results:
         directory("results/{suite}/ann-benchmarks"),
     log:
         "logs/export_results/{suite}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         datasets=lambda wildcards, input: Path(input.datasets[0]).parent,
         names=lambda wildcards: json.dumps(THEIR_NAMES),
     message:
@@ -71,12 +42,7 @@ rule import_results:
     log:
         "logs/import_results.log",
     localrule: True
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         foreign=foreign,
         written=lambda wildcards: written(foreign(wildcards)),
         names=lambda wildcards: json.dumps({theirs: ours for ours, theirs in THEIR_NAMES.items()}),

@@ -5,13 +5,6 @@ Makes  results/merged/: the same tables with the column origin, and for every da
 """
 
 
-def sources(wildcards):
-    """The folders to merge."""
-    if not config["sources"]:
-        raise WorkflowError("Say what to merge: --config sources='[results/quick, DIR]'")
-    return config["sources"]
-
-
 rule merge_tables:
     input:
         code=code("merge.py"),
@@ -29,13 +22,7 @@ rule merge_tables:
         ),
     log:
         "logs/merge_tables.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         # No inputs, or those of this folder would first be brought up to date.
         sources=sources,
         written=lambda wildcards: written(

@@ -9,12 +9,7 @@ rule plan:
     log:
         "logs/plan.log",
     localrule: True
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         script=SCRIPTS / "plan.py",
         config=lambda wildcards: json.dumps(used(config)),
         published=ROOT / "published",

@@ -5,15 +5,6 @@ Makes  published/{name}/: the tables, the samples compressed, the figures, and w
 """
 
 
-def unpublished(wildcards):
-    """Nothing; an error if there are results of that name, which another machine's must not replace."""
-    if Path(f"published/{wildcards.name}").exists():
-        raise WorkflowError(
-            f"published/{wildcards.name} is there; take another name, or move it away"
-        )
-    return []
-
-
 rule publish:
     input:
         unpublished,
@@ -24,13 +15,6 @@ rule publish:
         directory("published/{name}"),
     log:
         "logs/publish/{name}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
-    params:
-        python=python("pipeline"),
     message:
         "Publish suite {config[suite]} as {wildcards.name}"
     shell:

@@ -7,19 +7,6 @@ Makes  {folder}/report.html: one page with everything in it
 `snakemake recommend` prints which backend to use for a problem, from all results that are here.
 """
 
-from knnbench.results.recommend import ASKED
-
-
-def problem(wildcards):
-    """What `snakemake recommend` is asked."""
-    asked = {key: config.get(key) for key in ASKED}
-    if missing := [key for key, value in asked.items() if value is None]:
-        raise WorkflowError(
-            f"recommend: say also {', '.join(missing)}; such as --config n_train=1e6 dimension=96"
-            " metric=angular n_neighbors=10 recall=0.9 n_queries=1e5 device=cpu"
-        )
-    return json.dumps(asked)
-
 
 rule check_claims:
     input:
@@ -29,13 +16,7 @@ rule check_claims:
         report("{folder}/claims.csv", caption="captions/claims.rst", category="Claims"),
     log:
         "logs/check_claims/{folder}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         claims=lambda wildcards: json.dumps(config["claims"]),
     message:
         "Check the claims in {wildcards.folder}"
@@ -58,13 +39,6 @@ rule make_tables:
         ),
     log:
         "logs/make_tables/{folder}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
-    params:
-        python=python("pipeline"),
     message:
         "Write the tables of {wildcards.folder}"
     shell:
@@ -80,13 +54,7 @@ rule make_report:
         report("{folder}/report.html", caption="captions/report.rst", category="Report"),
     log:
         "logs/make_report/{folder}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         logs=lambda wildcards: (
             "logs" if wildcards.folder == f"results/{SUITE}" else f"{wildcards.folder}/logs"
         ),
@@ -107,12 +75,7 @@ rule recommend:
     log:
         "logs/recommend.log",
     localrule: True
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         script=SCRIPTS / "recommend.py",
         problem=problem,
         folders=sorted(

@@ -15,13 +15,7 @@ rule save_config:
         "results/{suite}/config.yaml",
     log:
         "logs/save_config/{suite}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         config=lambda wildcards: json.dumps(used(config)),
     shell:
         "{params.python} {input.code[0]:q} --config {params.config:q} --out {output:q} > {log:q} 2>&1"
@@ -32,11 +26,6 @@ rule list_missing:
         "results/{suite}/missing.txt",
     log:
         "logs/list_missing/{suite}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
         missing=lambda wildcards: [
             f"{name}: {reason}" for name, reason in resources.not_had(config).items()
@@ -67,13 +56,7 @@ rule gather_timings:
         summary="results/{suite}/summary.txt",
     log:
         "logs/gather_timings/{suite}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         datasets=lambda wildcards, input: Path(input.datasets[0]).parent,
     message:
         "Gather the results of suite {wildcards.suite}"
@@ -95,13 +78,6 @@ rule write_provenance:
         "results/{suite}/provenance.json",
     log:
         "logs/write_provenance/{suite}.log",
-    localrule: LOCAL
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
-    params:
-        python=python("pipeline"),
     message:
         "Say where the results of suite {wildcards.suite} come from"
     shell:

@@ -8,12 +8,7 @@ rule selftest:
     log:
         "logs/selftest.log",
     localrule: True
-    conda:
-        "../envs/pipeline.yaml"
-    resources:
-        machine=1,
     params:
-        python=python("pipeline"),
         script=SCRIPTS / "selftest.py",
     message:
         "Test the harness"

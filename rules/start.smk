@@ -1,5 +1,7 @@
 """What happens before the first job: checks, the lock of a run that was killed, downloads to ask for again."""
 
+from snakemake.resources import Resources
+
 from knnbench.workflow.files import check_files
 
 
@@ -58,3 +60,16 @@ if workflow.is_main_process:
         Path(f"results/{SUITE}/missing.txt").unlink(missing_ok=True)
         for reason in resources.ask_again(config):
             logger.warning(f"Still not to be had: {reason}")
+
+
+# What the rules share and none of them says. Those that do not speak of the machine run in the pipeline's environment, where the
+# workflow does, and take a hundredth of it.
+for each in workflow.rules:
+    if "code" in each.input.keys():
+        each.set_params(made_by=made_by)
+    if "machine" not in each.resources:
+        each.resources.update(Resources.from_mapping({"machine": 1}))
+        each.set_params(python=python("pipeline"))
+        each.conda_env = str(Path(workflow.basedir, "envs/pipeline.yaml"))
+        if LOCAL:
+            workflow.localrules(each.name)

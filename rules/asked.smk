@@ -1,0 +1,64 @@
+"""What the command line asks for by name: other results, and a problem to recommend for."""
+
+from knnbench.results.recommend import ASKED
+
+
+def baseline(wildcards):
+    """What is compared with."""
+    if not config["baseline"]:
+        raise WorkflowError("Say what to compare with: --config baseline=published/cpu-2core")
+    return config["baseline"]
+
+
+def candidate(wildcards):
+    """The tables of the suite, which are brought up to date; nothing if another folder is compared."""
+    return [] if config["candidate"] else [f"results/{SUITE}/{name}" for name in TABLES]
+
+
+def sources(wildcards):
+    """The folders to merge."""
+    if not config["sources"]:
+        raise WorkflowError("Say what to merge: --config sources='[results/quick, DIR]'")
+    return config["sources"]
+
+
+def foreign(wildcards):
+    """The folder of others' results."""
+    if not config["foreign"]:
+        raise WorkflowError(
+            "Say what to import: --config foreign=DIR, ann-benchmarks' folder results or cuvs-bench's folder of datasets"
+        )
+    return config["foreign"]
+
+
+def their_names():
+    """What others call our datasets: by the file that they are downloaded from.
+
+    Of several for one file, that is the first, with the metric that it is made for; the others keep our name.
+    """
+    names = {}
+    for name, settings in config["datasets"].items():
+        theirs = Path(settings["url"]).stem if "url" in settings else name
+        taken = {*names.values(), *config["datasets"]}
+        names[name] = name if theirs in taken else theirs
+    return names
+
+
+def unpublished(wildcards):
+    """Nothing; an error if there are results of that name, which another machine's must not replace."""
+    if Path(f"published/{wildcards.name}").exists():
+        raise WorkflowError(
+            f"published/{wildcards.name} is there; take another name, or move it away"
+        )
+    return []
+
+
+def problem(wildcards):
+    """What `snakemake recommend` is asked."""
+    asked = {key: config.get(key) for key in ASKED}
+    if missing := [key for key, value in asked.items() if value is None]:
+        raise WorkflowError(
+            f"recommend: say also {', '.join(missing)}; such as --config n_train=1e6 dimension=96"
+            " metric=angular n_neighbors=10 recall=0.9 n_queries=1e5 device=cpu"
+        )
+    return json.dumps(asked)

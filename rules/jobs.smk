@@ -1,0 +1,113 @@
+"""How jobs are run: their code, interpreters, environments and flags."""
+
+
+def code(*names):
+    """Source files that a result depends on: a script, and all that it imports."""
+    return closure(SCRIPTS, *names)
+
+
+def made_by(wildcards, input):
+    """What a result depends on besides its settings: code and pins that were replaced by older ones are others, too."""
+    spec = [input.spec] if "spec" in input.keys() else []
+    return content(*map(str, [*input.code, *spec]))
+
+
+def unless_kept(*paths):
+    """Inputs of a rule that makes resources; where others keep them, newer inputs are no reason to make them again."""
+    return [ancient(path) for path in paths] if KEPT_BY_OTHERS else list(paths)
+
+
+# By variables: where Snakemake's own interpreter, a mirror or a GPU is must not be a reason to make everything again.
+GPU_PYTHON = ""
+if GPU and not CONDA:
+    on_gpu = f"{RESOURCES}/environments/{for_driver('torch', CUDA, SPECS)}/bin/python"
+    GPU_PYTHON = sys.executable if config["deployment"] == "none" else on_gpu
+os.environ.update(
+    KNNBENCH_PYTHON=sys.executable,
+    KNNBENCH_MIRROR=config["mirror"],
+    KNNBENCH_GPU=str(int(GPU)),
+    KNNBENCH_CUDA=str(CUDA),
+    KNNBENCH_GPU_PYTHON=GPU_PYTHON,
+)
+if workflow.is_main_process:
+    os.environ["KNNBENCH_RUN"] = uuid.uuid4().hex
+
+
+envvars:
+    "KNNBENCH_PYTHON",
+    "KNNBENCH_MIRROR",
+    "KNNBENCH_GPU",
+    "KNNBENCH_CUDA",
+    "KNNBENCH_GPU_PYTHON",
+    "KNNBENCH_RUN",
+
+
+def python(env):
+    """The interpreter of an environment, for the shell."""
+    if CONDA:  # whose Python would also import what the user has in ~/.local
+        return "env PYTHONNOUSERSITE=1 python"
+    if env == "pipeline" or config["deployment"] == "none":
+        return '"$KNNBENCH_PYTHON"'
+    return shlex.quote(f"{RESOURCES}/environments/{env}/bin/python")
+
+
+def environment(env):
+    """What a job waits for to have an environment: nothing, if conda or the user provides it."""
+    if CONDA or config["deployment"] == "none" or env == "pipeline":
+        return []
+    return [f"{RESOURCES}/environments/{env}/freeze.txt"]
+
+
+def cell_environment(cell):
+    """Name of the environment of a cell, or of its wildcards; for a GPU the one that its driver can run."""
+    env = config["backends"][cell.backend]["environments"][cell.device]
+    return for_driver(env, CUDA, SPECS) if cell.device == "gpu" else env
+
+
+# Which environment measures the ceilings of which device, and all that the cells and the ceilings need.
+CEILINGS = {"cpu": "pipeline"}
+if any(cell.device == "gpu" for cell in CELLS):
+    CEILINGS["gpu"] = for_driver("torch", CUDA, SPECS)
+needed = {cell_environment(cell) for cell in CELLS} | set(CEILINGS.values())
+ENVIRONMENTS = sorted(path for env in needed for path in environment(env))
+
+
+def check_triggers():
+    """When the jobs are listed, for Snakemake does not know its triggers before."""
+    with told():
+        run.check_triggers(map(str, workflow.dag_settings.rerun_triggers))
+
+
+def dataset_receipt(wildcards):
+    """The receipt of a dataset's download; the user's own files are known by their content instead: made_from."""
+    check_triggers()
+    return [] if KEPT_BY_OTHERS else resources.receipts(config, wildcards.dataset)
+
+
+SEED = config["timing"]["seed"]
+
+
+def cell_code(wildcards):
+    check_triggers()
+    backend = config["backends"][wildcards.backend]
+    return code("measure_cell.py", f"knnbench/backends/{backend['module']}.py")
+
+
+def index(wildcards):
+    """Where a cell finds its index, if its backend saves one."""
+    saves = config["backends"][wildcards.backend]["saves"]
+    place = f"results/indexes/{wildcards.dataset}/{wildcards.backend}-{wildcards.device}"
+    return place if saves else []
+
+
+def index_flags(wildcards):
+    """What changes a fit, as flags of the script."""
+    env = cell_environment(wildcards)
+    prefix = f"{RESOURCES}/environments/{env}" if environment(env) else None
+    unpinned = config["deployment"] == "none" and not CONDA
+    return fit_flags(config["backends"][wildcards.backend], config["timing"], prefix, unpinned)
+
+
+def cell_flags(wildcards):
+    """What changes a cell's numbers: its fit, and how its queries are timed."""
+    return index_flags(wildcards) + query_flags(config["timing"])
