@@ -31,6 +31,19 @@ ENVIRONMENTS = {
 }
 
 
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="also what takes long (marked full)")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what takes long, but where it is asked for: by --all, by an expression, or by its name."""
+    if config.getoption("--all") or config.getoption("markexpr") or any("::" in argument for argument in config.args):
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
 def snakemake(*arguments, cwd=ROOT, check=True):
     """Run Snakemake as a user would, at the environments' expense only once."""
     command = [sys.executable, "-m", "snakemake", "--cores", "1", *map(str, arguments)]
