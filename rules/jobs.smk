@@ -6,10 +6,24 @@ def code(*names):
     return closure(SCRIPTS, *names)
 
 
-def made_by(wildcards, input):
-    """What a result depends on besides its settings: code and pins that were replaced by older ones are others, too."""
-    spec = [input.spec] if "spec" in input.keys() else []
-    return content(*map(str, [*input.code, *spec]))
+def made_by(rule):
+    """The parameter of a rule that says of which code and pins its results are: also those that older ones replaced.
+
+    By functions of the wildcards alone: Snakemake does not look for changes of what is a function of the input.
+    """
+    files = [rule.input[name] for name in ("code", "spec") if name in rule.input.keys()]
+
+    def digest(wildcards):
+        named = [found(wildcards) if callable(found) else found for found in files]
+        return content(
+            *(
+                str(path)
+                for each in named
+                for path in ([each] if isinstance(each, (str, Path)) else each)
+            )
+        )
+
+    return digest
 
 
 def unless_kept(*paths):

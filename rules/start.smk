@@ -66,7 +66,7 @@ if workflow.is_main_process:
 # workflow does, and take a hundredth of it.
 for each in workflow.rules:
     if "code" in each.input.keys():
-        each.set_params(made_by=made_by)
+        each.set_params(made_by=made_by(each))
     if "machine" not in each.resources:
         each.resources.update(Resources.from_mapping({"machine": 1}))
         each.set_params(python=python("pipeline"))
