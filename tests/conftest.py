@@ -1,5 +1,7 @@
 """What the tests share: the backends of config.yaml, a server in each of their environments, and copies of the project."""
 
+import contextlib
+import fcntl
 import os
 import shutil
 import socket
@@ -35,8 +37,13 @@ def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="also what takes long (marked full)")
 
 
+# The files that take longest come first: two work at a time, and a file is one's.
+LONGEST = ("test_artifact.py", "test_lost.py", "test_workflow.py", "test_machines.py", "test_report.py", "test_backends.py")
+
+
 def pytest_collection_modifyitems(config, items):
     """Leave out what takes long, but where it is asked for: by --all, by an expression, or by its name."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     if config.getoption("--all") or config.getoption("markexpr") or any("::" in argument for argument in config.args):
         return
     left_out = [item for item in items if item.get_closest_marker("full")]
@@ -77,10 +84,19 @@ def run(script, *arguments):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@contextlib.contextmanager
+def alone():
+    """Of the processes that run these tests, one at a time."""
+    with open(__file__, encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def environments():
     """Folder with the environments of all backends, made by the workflow's own rule."""
-    snakemake(*(f"resources/environments/{name}/freeze.txt" for name in sorted(set(ENVIRONMENTS.values()))))
+    with alone():
+        snakemake(*(f"resources/environments/{name}/freeze.txt" for name in sorted(set(ENVIRONMENTS.values()))))
     return ROOT / "resources/environments"
 
 
@@ -155,10 +171,11 @@ def project(bare, environments):
 
 def program(name, package):
     """Path of a program that a test needs; Debian's package is installed where that can be done, else the test is skipped."""
-    if shutil.which(name) is None and os.getuid() == 0 and shutil.which("apt-get"):
-        quiet = {"stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
-        subprocess.run(["apt-get", "update", "-qq"], **quiet)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package], **quiet)
+    with alone():
+        if shutil.which(name) is None and os.getuid() == 0 and shutil.which("apt-get"):
+            quiet = {"stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
+            subprocess.run(["apt-get", "update", "-qq"], **quiet)
+            subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package], **quiet)
     return shutil.which(name) or pytest.skip(f"there is no {name} here")
 
 

@@ -20,6 +20,8 @@ from urllib3 import HTTPResponse
 
 from knnbench.system.archive import unpack
 
+pytestmark = pytest.mark.full
+
 CONTEXT = "https://w3id.org/ro/crate/1.1/context"
 # An identifier with a host, of a workflow that is a file of the crate; addresses of a project and of authors that have none.
 RECOMMENDED = ["process-run-crate-0.5_5.1", "process-run-crate-0.5_3.2", "ro-crate-1.1_31.2"]

@@ -69,6 +69,7 @@ def verdict_of(cells):
     return cells[np.logical_and.reduce([cells[key] == value for key, value in BRUTE.items()])].iloc[0]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("factor", "columns", "verdict"),
     [
@@ -132,6 +133,7 @@ def test_another_machine_is_normalised_by_its_ceilings(baseline, tmp_path):
     assert found["verdict"] == "slower" and "a ceiling is not known" in found["why"]
 
 
+@pytest.mark.full
 def test_an_archive_as_baseline_and_the_gate(baseline, tmp_path, project):
     """As a library's CI would: the exit status is 1 for what fail_on names, and the summary is printed again each time."""
     (tmp_path / "tree/published").mkdir(parents=True)

@@ -180,6 +180,7 @@ def test_values_of_the_wrong_kind(inside, key, value):
         assert str(error)
 
 
+@pytest.mark.full
 def test_hostile_places_do_not_reach_a_shell(project):
     """Folders whose names are commands, titles that are HTML, TeX and commands: the run ends well and nothing was executed."""
     evil = "re source's; touch pwned; $(touch pwned) `touch pwned` \"&"

@@ -30,6 +30,7 @@ figures: {formats: [svg]}
 """
 
 
+@pytest.mark.full
 def test_ours_as_ann_benchmarks_and_back(project):
     """What is written is what was measured, comes back with the same recall, and is drawn beside ours."""
     (project / "tiny.yaml").write_text(TINY)

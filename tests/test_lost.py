@@ -15,6 +15,8 @@ import psutil
 import pytest
 from conftest import processes, snakemake, wait_until, without_privileges
 
+pytestmark = pytest.mark.full
+
 TINY = """
 suite: tiny
 suites:

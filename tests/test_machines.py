@@ -140,6 +140,7 @@ def test_a_python_that_lacks_what_new_systems_have(place):
     assert_measured(measure(place, python=old / "bin/python")[1])
 
 
+@pytest.mark.full
 def test_daemons_that_ignore_the_end_of_children(place):
     ignore = [
         sys.executable,
@@ -155,6 +156,7 @@ def test_daemons_that_ignore_the_end_of_children(place):
     assert json.loads(record.read_text())["status"] == "ok"
 
 
+@pytest.mark.full
 def test_a_memory_limit_of_the_shell(place):
     """ulimit -d cannot be raised: the worker takes what there is, and the record says what it was not enough for."""
     limit = 400_000_000
@@ -239,12 +241,14 @@ def cgroup(controller, **files):
         folder.rmdir()
 
 
+@pytest.mark.full
 def test_a_quota_of_a_container(place):
     with cgroup("cpu", cpu_cfs_period_us="100000", cpu_cfs_quota_us="100000") as before:
         _, table = measure(place, before=before)
     assert set(table["threads"]) == {1} and set(table["cpus"]) == {1} and set(table["status"]) == {"ok"}
 
 
+@pytest.mark.full
 def test_a_small_container(place):
     (place / "results/ceilings/cpu.json").unlink()
     with cgroup("memory", memory_limit_in_bytes="1200000000") as before:
@@ -313,6 +317,7 @@ def test_only_what_is_ours_is_replaced(tmp_path):
         check_not_outputs({"--configfile c": folder / "deep/c.npy"}, [], [folder])
 
 
+@pytest.mark.full
 def test_own_data_is_known_by_its_content(place):
     """Older files are noticed; the same bytes with another time, or from another place, are not."""
     suites = {"t": {"datasets": ["mine"], "backends": ["sklearn-brute"], "n_neighbors": [1]}}
@@ -377,6 +382,7 @@ def test_a_profile_of_the_users_own(place):
     assert sorted(measure(place, variables=variables)[1]["n_neighbors"]) == [1, 1, 10, 10]
 
 
+@pytest.mark.full
 def test_locks_of_the_living_and_of_the_dead(place):
     """Who holds the kernel's lock is alive, in any container and on any node; a lock that nobody holds is of the dead."""
     locks = place / ".snakemake/locks"
@@ -411,6 +417,7 @@ def test_where_no_programs_may_run(tmp_path):
         subprocess.run(["umount", tmp_path], check=True)
 
 
+@pytest.mark.full
 def test_keops_in_folders_that_a_shell_cannot_read(tmp_path, environments):
     """Its environment, the working folder and the temporary one have names that break its compiler's line."""
     if shutil.which("g++") is None:
@@ -483,6 +490,7 @@ def test_every_reason_is_in_the_summary():
     assert "  low_recall, 2 rows: recall is below 0.75: b-cpu, c-cpu\n" in text and "  failed, 1 rows: why: d-cpu\n" in text
 
 
+@pytest.mark.full
 def test_two_runs_make_one_environment(tmp_path):
     """The second waits and finds it; what a killed run left is removed."""
     spec = tmp_path / "env.yaml"
@@ -503,6 +511,7 @@ def test_two_runs_make_one_environment(tmp_path):
     assert (prefix / "freeze.txt").exists()
 
 
+@pytest.mark.full
 def test_snakemake_says_what_braces_in_its_folder_do(tmp_path):
     copy = tmp_path / "a{b}c"
     shutil.copytree(

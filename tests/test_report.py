@@ -17,6 +17,8 @@ from playwright.sync_api import expect, sync_playwright
 from knnbench.results.folder import read
 from knnbench.results.recommend import ASKED, recommend
 
+pytestmark = pytest.mark.full
+
 HOSTILE = "</script><script>document.title = 'hacked'</script> & <b>R^D"
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 

@@ -14,6 +14,8 @@ import psutil
 import pytest
 from conftest import ROOT, processes
 
+pytestmark = pytest.mark.full
+
 SUITE = """
 suite: queue
 gpu: true

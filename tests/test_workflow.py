@@ -184,6 +184,7 @@ def order_of(run):
     return re.findall(r"^Job \d+: (\S+: .*), K = (\d+)$", run.stdout, re.MULTILINE)
 
 
+@pytest.mark.full
 def test_rounds_are_shuffled_and_what_differs_is_said(project):
     """Every cell of a round runs before the next round, in an order that the seed decides; pairs get a verdict."""
     overlay = write_overlay(project, TINY + "  # rounds\n")
@@ -203,6 +204,7 @@ def test_rounds_are_shuffled_and_what_differs_is_said(project):
     assert order_of(again) == order
 
 
+@pytest.mark.full
 def test_snakemake_keeps_quiet_beside_a_cell(project):
     """Its rate limiter would look through all waiting jobs again for every job that it ever started."""
     overlay = write_overlay(project, TINY)
@@ -215,6 +217,7 @@ def test_snakemake_keeps_quiet_beside_a_cell(project):
     assert run.returncode == 0 and threads and max(threads) <= 4
 
 
+@pytest.mark.full
 def test_selftest_prints_what_it_found(project):
     """The checks of the scores hold anywhere; those of the clock want a quiet machine and are only looked at."""
     run = [sys.executable, "scripts/selftest.py", "--pairs", "0"]
@@ -236,6 +239,7 @@ HEARD = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", HEARD, ids=lambda number: number.name)
 def test_interrupted_run_is_finished_without_measuring_again(project, number):
     overlay = write_overlay(project, TINY)
@@ -269,6 +273,7 @@ def test_interrupted_run_is_finished_without_measuring_again(project, number):
     assert len(pd.read_csv(project / "results/tiny/timings.csv")) == 9
 
 
+@pytest.mark.full
 def test_a_second_snakemake_is_refused(project):
     """The lock of a living run stays: only a dead one's is removed."""
     overlay = write_overlay(project, TINY)
@@ -281,6 +286,7 @@ def test_a_second_snakemake_is_refused(project):
     assert run.wait() == 0
 
 
+@pytest.mark.full
 def test_overlay_adds_a_dataset_a_backend_and_a_suite(project):
     generator = np.random.default_rng(0)
     np.save(project / "mine-train.npy", generator.random((300, 6)))
@@ -320,6 +326,7 @@ figures: {formats: [svg]}
 """
 
 
+@pytest.mark.full
 def test_a_dataset_that_cannot_be_had_stops_its_own_cells(project, tmp_path):
     overlay = write_overlay(project, REAL_LAYOUT)
     done = snakemake("--configfile", overlay, cwd=project, check=False)
@@ -350,6 +357,7 @@ def test_a_dataset_that_cannot_be_had_stops_its_own_cells(project, tmp_path):
     assert "Nothing to be done" in snakemake("--configfile", overlay, cwd=project).stdout  # without the mirror, too
 
 
+@pytest.mark.full
 def test_a_budget_leaves_cells_out_and_the_next_call_goes_on(project):
     overlay = write_overlay(project, TINY.replace("budget_s: 0.01", "budget_s: 0.01, budget_h: 0.0001"))
     plan = snakemake("plan", "--configfile", overlay, cwd=project).stdout
@@ -416,6 +424,7 @@ def test_bad_data_stops_with_the_row(project):
     assert done.returncode == 1 and "train.npy: row 3 is not finite" in done.stdout and not records(project)
 
 
+@pytest.mark.full
 def test_deployment_none_runs_in_this_interpreter(project):
     """The pipeline's own environment has scikit-learn and no FAISS: one is measured, the other is unavailable."""
     overlay = write_overlay(project, TINY)
@@ -447,6 +456,7 @@ match sys.argv[1:]:
 """
 
 
+@pytest.mark.full
 def test_conda_uses_the_same_files(project, tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     make = project / "scripts/make_environment.py"
