@@ -4,6 +4,7 @@ import ast
 import modulefinder
 import os
 import re
+import shutil
 import textwrap
 from pathlib import Path
 
