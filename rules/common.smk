@@ -138,8 +138,9 @@ def tables(wildcards):
     return [f"{wildcards.folder}/{name}" for name in sorted(names)]
 
 
-# Those that the configuration may not have, for figures.
+# The datasets of tables that the command line names: the configuration may not have them, and figures are drawn of them.
 with told():
-    ELSEWHERE = datasets_of("sources", config["sources"]) | datasets_of(
+    MERGED = datasets_of("sources", config["sources"])
+    ELSEWHERE = MERGED | datasets_of(
         "baseline", [name for name in [config["baseline"]] if name and not name.endswith(".zip")]
     )

@@ -42,7 +42,7 @@ rule merge:
         multiext("results/merged/", "timings.csv", "report.html", "tables"),
         expand(
             "results/merged/figures/{dataset}{chart}.{suffix}",
-            dataset=ELSEWHERE,
+            dataset=MERGED,
             chart=["", *(f".{chart}" for chart in CHARTS)],
             suffix=config["figures"]["formats"],
         ),
