@@ -141,7 +141,7 @@ def make_artifact(paths, folder, logs, claims, receipts, data, archive):
     paths : list of Path, tables, findings, report and figures of results/SUITE
     folder : Path, of the records
     logs : Path, folder
-    claims : list of dict, section of the configuration
+    claims : dict, section of the configuration
     receipts : list of Path, of downloads
     data : bool, whether the files of datasets are put in
     archive : Path
