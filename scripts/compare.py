@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from knnbench.draw.charts import CONFIG, NOTHING, draw_file
+from knnbench.draw.vega import CONFIG, NOTHING, draw_file
 from knnbench.exchange.reproduction import CELLS, ORDERINGS, Side, compare_cell, compare_orders, summarise
 from knnbench.results.folder import opened, read_table
 from knnbench.results.words import SAME

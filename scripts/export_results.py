@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from knnbench.exchange.interchange import write_ann
+from knnbench.exchange.ann_benchmarks import write_ann
 from knnbench.measure.record import answer_of
 from knnbench.problem.datasets import Unavailable, read_dataset
 from knnbench.results.tables import read_csv

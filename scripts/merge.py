@@ -4,78 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-import pandas as pd
-import yaml
-
-from knnbench.measure.record import SCHEMA_VERSION
-from knnbench.results.gather import compare
-from knnbench.results.machines import machine_words
-from knnbench.results.tables import COMPARISON, WORDS, read_csv, with_names_apart
-from knnbench.results.words import summarise
-
-CELL = ["dataset", "backend", "device", "n_neighbors", "residency", "machine"]
-
-
-def read(source, name):
-    """A table of a source, with the source in the column origin."""
-    path = next((path for path in (source / f"{name}.csv", source / f"{name}.csv.gz") if path.exists()), None)
-    if path is None:
-        raise SystemExit(f"{source}: there is no {name}.csv; a source is results/SUITE of a run, or a folder of published/")
-    table = read_csv(path, dtype=object)
-    if name == "timings":  # those of cells without a job had another order
-        table["parameters"] = [json.dumps(json.loads(each), sort_keys=True) for each in table["parameters"]]
-    return table.where(table.notna(), None).assign(origin=str(source))
-
-
-def refuse_differences(rows, name, column, hint):
-    """End if a column has several values in rows that should agree."""
-    if rows[column].nunique() > 1:
-        each = "; ".join(f"{value} in {origin}" for value, origin in rows.groupby(column)["origin"].first().items())
-        raise SystemExit(f"{name}: {column} is {each}; {hint}")
-
-
-def check(timings):
-    """End if what has one name is not one thing in all sources, or a curve would mix two things."""
-    refuse_differences(timings, "sources", "schema_version", f"gather the older with the code of version {SCHEMA_VERSION}")
-    for name, rows in timings.groupby("dataset"):
-        refuse_differences(rows, name, "dataset_sha256", "other points were searched, which is no comparison")
-    for name, rows in timings.groupby("backend"):
-        refuse_differences(rows, name, "parameters", "give one of them another name")
-    for (backend, device, machine), rows in timings.groupby(["backend", "device", "machine"]):
-        if rows["origin"].nunique() > 1:
-            for column in ("threads", "versions"):
-                name = f"{backend} on {device}, {machine}"
-                refuse_differences(rows, name, column, "a curve cannot mix them, leave one out")
-
-
-def choose(timings):
-    """One row for every cell, residency and machine.
-
-    Rows that are the same in two sources are kept once, and those that got no job only if no source has one. It ends if two
-    sources measured a cell on one kind of machine and disagree.
-    """
-    ran = timings["machine"] != ""
-    elsewhere = timings[CELL[:-1]].apply(tuple, axis=1).isin(timings[ran][CELL[:-1]].apply(tuple, axis=1))
-    measured = [name for name in timings.columns if name not in ("origin", "suite")]
-    chosen = timings[ran | ~elsewhere].drop_duplicates(measured)
-    twice = chosen[chosen.duplicated(CELL, keep=False) & (chosen["machine"] != "")]
-    for (dataset, backend, device, k, _, machine), rows in twice.groupby(CELL, sort=False):
-        first, second = rows["origin"].iloc[:2]
-        differ = ", ".join(name for name in measured if rows[name].astype(str).nunique() > 1)
-        raise SystemExit(
-            f"{first} and {second} both have {dataset}: {backend} on {device}, K = {k}, on {machine}, and differ in {differ}; "
-            "leave one of them out, or measure it in one run with several timing.rounds"
-        )
-    return chosen.drop_duplicates(CELL)
-
-
-def entries(timings, samples):
-    """Rows that have a time, with the samples of their rounds, as results.compare wants them."""
-    passes = dict(iter(samples[samples["batch"].isna()].groupby([*CELL, "origin"])))
-    here = timings[timings["machine"] != ""]  # of imported ones nobody knows the machine, nor the samples
-    for row in here.dropna(subset=["query_median_s"]).to_dict("records"):
-        rounds = passes[tuple(row[name] for name in (*CELL, "origin"))].groupby("round")["seconds"]
-        yield row | {"query_median_s": float(row["query_median_s"])}, [list(map(float, each)) for _, each in rounds]
+from knnbench.results.merge import merge
 
 
 def main():
@@ -84,45 +13,7 @@ def main():
     parser.add_argument("--figures", type=json.loads, required=True, help="section of the configuration, JSON")
     parser.add_argument("--out", type=Path, required=True, help="folder")
     arguments = parser.parse_args()
-
-    sources, out = arguments.sources, arguments.out
-    tables = {name: pd.concat([read(source, name) for source in sources]) for name in ("timings", "samples", "batches")}
-    timings = tables["timings"]
-    timings["machine"] = [machine_words(row) for row in timings.to_dict("records")]
-    check(timings)
-    for name, words in WORDS.items():  # as the first source that has it calls it
-        timings[words] = timings.groupby(name, sort=False)[words].transform("first")
-    timings = with_names_apart(timings)
-    place = [*CELL[:-1], "origin"]
-    machines = timings.drop_duplicates(place).set_index(place)["machine"]
-    for name in ("samples", "batches"):
-        if "machine" not in tables[name]:
-            tables[name]["machine"] = None
-        missing = pd.MultiIndex.from_frame(tables[name][place]).map(machines)  # of results older than that column: one machine
-        tables[name]["machine"] = tables[name]["machine"].fillna(pd.Series(missing, index=tables[name].index))
-    chosen = choose(timings.reset_index(drop=True))
-    kept = pd.MultiIndex.from_frame(chosen[[*CELL, "origin"]])
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("samples", "batches"):
-        here = pd.MultiIndex.from_frame(tables[name][[*CELL, "origin"]]).isin(kept)
-        tables[name] = tables[name][here]
-        tables[name].to_csv(out / f"{name}.csv", index=False)
-    chosen.assign(suite="merged").to_csv(out / "timings.csv", index=False)
-    comparisons = pd.DataFrame(compare(list(entries(chosen, tables["samples"]))), columns=COMPARISON)
-    comparisons.to_csv(out / "comparisons.csv", index=False)
-    configs = [yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8")) for source in sources]
-    # What a cell that was ended took at least, wherever it was.
-    limits = {name: min(saved["timing"][name] for saved in configs) for name in ("max_fit_s", "max_query_s", "min_recall")}
-    config = {"suite": "merged", "figures": arguments.figures, "timing": limits, "backends": {}, "datasets": {}}
-    for saved in configs:
-        config["datasets"] = saved["datasets"] | config["datasets"]
-        for name, entry in saved["backends"].items():
-            places = config["backends"].setdefault(name, entry)["environments"]
-            places |= entry["environments"]
-    (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    origins = "".join(f"{len(rows)} rows from {origin}\n" for origin, rows in chosen.groupby("origin", sort=False))
-    words = summarise(*(read_csv(out / name) for name in ("timings.csv", "comparisons.csv")))
-    (out / "summary.txt").write_text(f"{words}\n{origins}", encoding="utf-8")
+    merge(arguments.sources, arguments.figures, arguments.out)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import textwrap
 from pathlib import Path
 
 from knnbench.config.names import plain
-from knnbench.draw.charts import CONFIG, NOTHING, VIEWS, draw_file, encodings
+from knnbench.draw.charts import VIEWS, encodings
+from knnbench.draw.vega import CONFIG, NOTHING, draw_file
 from knnbench.measure.record import NOT_RUN
 from knnbench.results.findings import break_even_words
 from knnbench.results.folder import read

@@ -22,7 +22,8 @@ from conftest import CONFIG, ROOT, snakemake
 
 from knnbench.config.checks import resolve
 from knnbench.config.values import ConfigError
-from knnbench.exchange.interchange import read_ann, read_cuvs
+from knnbench.exchange.ann_benchmarks import read_ann
+from knnbench.exchange.cuvs_bench import read_cuvs
 from knnbench.exchange.validate import validate
 from knnbench.problem.datasets import write_points
 from knnbench.problem.metrics import METRICS

@@ -14,7 +14,8 @@ import pytest
 import yaml
 from conftest import ROOT, run, snakemake
 
-from knnbench.exchange.interchange import read_ann, read_cuvs
+from knnbench.exchange.ann_benchmarks import read_ann
+from knnbench.exchange.cuvs_bench import read_cuvs
 from knnbench.exchange.validate import validate
 from knnbench.problem.datasets import write_neighbors, write_points
 from knnbench.problem.metrics import METRICS

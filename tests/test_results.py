@@ -14,7 +14,8 @@ from conftest import ROOT
 from knnbench.config.suite import Cell
 from knnbench.draw.figures import styles
 from knnbench.results import intervals
-from knnbench.results.gather import batch_rows, compare, left_out, row, sample_rows
+from knnbench.results.comparisons import compare
+from knnbench.results.gather import batch_rows, left_out, row, sample_rows
 from knnbench.results.machines import by_machine, rounds_by_machine
 from knnbench.results.tables import COMPARISON
 from knnbench.results.words import summarise

@@ -1,19 +1,9 @@
-"""Charts as Vega-Lite specifications: drawn to files by plot_charts.py, and by the browser in the report.
+"""Charts as Vega-Lite specifications: drawn to files by vega.py, and by the browser in the report.
 
 A specification takes rows with the columns of timings.csv and `name` (words.name_of), and leaves out what has no number.
 """
 
-import functools
-import io
-import tempfile
-from pathlib import Path
-
-import pikepdf
-import vl_convert
-from fontTools.ttLib import TTFont
-from PIL import Image
-
-from knnbench.draw.figures import matplotlib, places
+from knnbench.draw.figures import places
 
 # In the order that a family's variants get them; Unicode has each for legends in words.
 SHAPES = {
@@ -243,15 +233,6 @@ VIEWS = {
     "phases": (phases, "Phases of a cell", False),
     "roofline": (roofline, "Share of the machine's ceiling", False),
 }
-FONT = "knnbench Sans"
-# One weight of one font: the order of fonts in a PDF would be another one every time.
-CONFIG = {
-    "font": f"{FONT}, DejaVu Sans, Helvetica, Arial, sans-serif",
-    "axis": {"labelFontSize": 10, "titleFontSize": 11, "titleFontWeight": "normal", "labelOverlap": "greedy", "tickCount": 6},
-    "legend": {"labelFontSize": 10, "labelLimit": 260},
-    "title": {"anchor": "start", "fontSize": 13, "subtitleFontSize": 10, "fontWeight": "normal"},
-    "header": {"labelFontSize": 11},
-}
 
 
 def encodings(rows, backends):
@@ -269,42 +250,3 @@ def encodings(rows, backends):
     look = looks(backends)
     curves = rows.drop_duplicates("name")
     return curve(curves["name"].tolist(), *([look[name][part] for name in curves["backend"]] for part in (1, 2)))
-
-
-# In place of a chart that has nothing to show.
-NOTHING = {
-    "data": {"values": [{}]},
-    "mark": "text",
-    "encoding": {"text": {"value": "no cell was measured"}},
-    "width": 420,
-    "height": 60,
-}
-
-
-@functools.cache
-def register_font():
-    """Let files have the DejaVu Sans of Matplotlib, by a name of its own: the machine may have another one, or none."""
-    font = TTFont(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), recalcTimestamp=False)
-    for record in font["name"].names:
-        if record.nameID in (1, 3, 4, 16):
-            record.string = FONT
-        if record.nameID == 6:  # of PostScript, without spaces
-            record.string = FONT.replace(" ", "")
-    folder = tempfile.TemporaryDirectory()
-    font.save(Path(folder.name, "font.ttf"))
-    vl_convert.register_font_directory(folder.name)
-    return folder  # which is kept as long as this process: the font is read whenever something is drawn
-
-
-def draw_file(spec, path, dpi):
-    """Draw a specification, the same bytes for the same one; the suffix of the path is the format: .svg, .pdf or .png."""
-    register_font()
-    spec = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", **spec}
-    if path.suffix == ".svg":
-        path.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
-    elif path.suffix == ".pdf":
-        with pikepdf.open(io.BytesIO(vl_convert.vegalite_to_pdf(spec))) as pdf:
-            pdf.save(path, static_id=True)  # its dictionaries are sorted, which come in another order every time
-    else:
-        image = Image.open(io.BytesIO(vl_convert.vegalite_to_png(spec, ppi=dpi)))
-        image.save(path, optimize=True, dpi=(dpi, dpi))  # a fifth of its size

@@ -9,9 +9,9 @@ import pandas as pd
 
 from knnbench.measure.record import NOT_RUN
 from knnbench.results.folder import text_of
-from knnbench.results.gather import least_time, least_work
 from knnbench.results.intervals import estimate, ratio
 from knnbench.results.machines import machine_words
+from knnbench.results.roofline import least_time, least_work
 from knnbench.results.words import SAME, name_of
 
 CELL = ["dataset", "backend", "device", "n_neighbors", "residency"]

@@ -1,16 +1,14 @@
 """From records to tables: one row per cell and residency, one row per repeat, and a few lines of words."""
 
-import itertools
 import json
 import math
 import statistics
 
 from knnbench.measure.clock import median_interval
 from knnbench.measure.record import NOT_RUN, SCHEMA_VERSION, STATUSES
-from knnbench.results.intervals import drifts, estimate, interval, is_bimodal, ratio
+from knnbench.results.intervals import drifts, estimate, interval, is_bimodal
 from knnbench.results.machines import machine_of, machine_words
-from knnbench.results.tables import SEARCH
-from knnbench.results.words import ONE_ROUND, SAME
+from knnbench.results.roofline import least_time, least_work
 
 PHASES = ("import", "load", "transfer", "train", "add", "compile", "first_query")
 FIT = ("transfer", "train", "add")
@@ -30,24 +28,6 @@ def times(records, residency):
     """Samples of a cell in seconds, a list per round that has any."""
     rounds = [record.get("query_ns", {}).get(residency, []) for record in records]
     return [[ns / 1e9 for ns in samples] for samples in rounds if samples]
-
-
-def least_work(n, q, d, k):
-    """The least that a search which looks at every pair must do.
-
-    Two operations per pair and coordinate (multiply and add in an inner product, subtract and add in a Manhattan distance);
-    every point and query read once from memory and every id written once, as 4 bytes.
-
-    Returns
-    -------
-    operations, bytes : int
-    """
-    return 2 * n * q * d, 4 * (d * (n + q) + q * k)
-
-
-def least_time(operations, moved, ceiling):
-    """Seconds that `least_work` takes at a machine's measured ceilings: the roofline (Williams et al., CACM 52(4), 2009)."""
-    return max(operations / ceiling["operations_per_s"], moved / ceiling["bytes_per_s"])
 
 
 def flags_of(records, rounds, fraction):
@@ -235,41 +215,6 @@ def batch_rows(config, cell, records, residency):
         }
         for size in (1, *config["timing"]["batch_sizes"])
     ]
-
-
-def compare(entries):
-    """Compare all pairs of cells that search the same on the same machine.
-
-    Parameters
-    ----------
-    entries : list of (row, list of samples per round) of measured cells
-
-    Returns
-    -------
-    comparisons : list of tuple, as `COMPARISON` names them
-        The faster of a pair is first; `ratio` is the slower one's time over its own. With one round nothing is known of the
-        variation between processes, and the verdict says so.
-    """
-    groups = {}
-    for entry in entries:
-        search = *(entry[0][name] for name in SEARCH[:-1]), machine_of(entry[0])[0]
-        groups.setdefault(search, []).append(entry)
-    comparisons = []
-    for search, group in groups.items():
-        group = sorted(group, key=lambda entry: entry[0]["query_median_s"])
-        estimates = [estimate(rounds) if len(rounds) > 1 else None for _, rounds in group]
-        for (fast, at_first), (slow, at_second) in itertools.combinations(zip(group, estimates, strict=True), 2):
-            models = {machine_of(each)[1] for each, _ in (fast, slow)} - {None}
-            if len(models) > 1:  # of one CPU with two GPUs
-                continue
-            found, low, high = slow[0]["query_median_s"] / fast[0]["query_median_s"], None, None
-            verdict = ONE_ROUND
-            if at_first and at_second:
-                found, low, high = ratio(at_second, at_first)
-                verdict = SAME if low <= 1 else "faster"
-            names = [f"{each['backend']}-{each['device']}" for each, _ in (fast, slow)]
-            comparisons.append((*search[:-1], "; ".join([search[-1], *models]), *names, found, low, high, verdict))
-    return comparisons
 
 
 def sample_rows(cell, records):

@@ -1,0 +1,113 @@
+"""The page: one file with everything in it, made from the tables of a folder."""
+
+import json
+from pathlib import Path
+
+import jinja2
+import vl_convert
+from markupsafe import Markup
+
+from knnbench.draw.charts import SHAPES, VIEWS, curve, looks
+from knnbench.draw.page_rows import COLUMNS, chart_rows, claim_rows, dataset_entry, machine_entries
+from knnbench.draw.vega import CONFIG
+from knnbench.results.folder import read, read_table
+from knnbench.results.recommend import LISTED, NEAR
+from knnbench.results.words import typical_k
+
+PAGE = Path(__file__)  # whose template, style and script lie beside it
+ASK = {"n": 100_000, "d": 10, "metric": "euclidean"}  # of the form, if nothing was measured
+
+
+def legend(curves, backends):
+    """The curves as the page tells them apart.
+
+    Returns
+    -------
+    encodings : dict, for the charts
+    families : list of dict, the same for the switches
+    """
+    look, families = looks(backends), {}
+    # Black is the page's ink, which is light at night.
+    inks = {name: "var(--ink)" if colour == "#000000" else colour for name, (_, colour, _) in look.items()}
+    for row in curves.to_dict("records"):
+        family, _, shape = look[row["backend"]]
+        entry = {"name": row["name"], "device": row["device"], "exact": row["exact"]}
+        families.setdefault(family, []).append(entry | {"colour": inks[row["backend"]], "glyph": SHAPES[shape]})
+    encodings = curve(
+        curves["name"].tolist(), [inks[name] for name in curves["backend"]], [look[name][2] for name in curves["backend"]]
+    )
+    without = {channel: entry | {"legend": None} for channel, entry in encodings.items()}
+    return without, [{"name": name, "curves": entries} for name, entries in families.items()]
+
+
+def page_config():
+    """The charts' configuration with the page's colours, which follow its theme."""
+    colours = {f"{part}Color": "var(--ink)" for part in ("label", "title")}
+    colours |= {f"{part}Color": "var(--line)" for part in ("grid", "tick", "domain")}
+    legend = CONFIG["legend"] | {"labelColor": "var(--ink)"}
+    return CONFIG | {"background": None, "view": {"stroke": None}, "axis": CONFIG["axis"] | colours, "legend": legend}
+
+
+def page(folder, claims, logs):
+    """Make the page of a folder.
+
+    Parameters
+    ----------
+    folder : Path, results/SUITE, results/merged or one of published/
+    claims : Path, claims.csv of the same folder
+    logs : Path, folder of the logs; excerpts are shown where there are any
+
+    Returns
+    -------
+    text : str, HTML
+    """
+    results = read(folder)
+    config, timings = results.config, results.timings
+    k, rows = typical_k(timings), chart_rows(results)
+    encodings, families = legend(timings.dropna(subset=["query_median_s"]).drop_duplicates("name"), config["backends"])
+    datasets = [
+        dataset_entry(name, here, results.comparisons, k, logs) for name, here in timings.groupby("dataset", sort=False)
+    ]
+    data = {
+        "suite": config["suite"],
+        "rows": rows,
+        "views": {name: make(encodings) for name, (make, _, _) in VIEWS.items()},
+        "config": page_config(),
+        "recommend": {"NEAR": NEAR, "LISTED": LISTED},
+    }
+    ran, started = timings.dropna(subset=["versions"]), timings["started"].dropna()
+    table = read_table(folder, "timings")
+    cells = table[table["residency"] == "host"]["status"].value_counts()
+    origin = folder / "provenance.json"
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+        PAGE.with_suffix(".html").read_text(encoding="utf-8")
+    )
+    return template.render(
+        suite=config["suite"],
+        css=Markup(PAGE.with_suffix(".css").read_text(encoding="utf-8")),
+        script=Markup(PAGE.with_suffix(".js").read_text(encoding="utf-8")),
+        library=Markup(vl_convert.javascript_bundle().replace("</script", "<\\/script")),
+        data=Markup(json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")),
+        machines=machine_entries(timings),
+        measured=f"{started.min()} to {started.max()}" if len(started) else "nothing",
+        cells=int(cells.sum()),
+        statuses=", ".join(f"{count} {status}" for status, count in cells.items()),
+        k=k,
+        ks=sorted(timings["n_neighbors"].unique()),
+        views=[(name, title) for name, (_, title, _) in VIEWS.items()],
+        on_device=bool((timings["residency"] == "device").any()),
+        rounds=range(max((len(row.get("rounds_per_s", [])) for row in rows), default=0)),
+        batch_sizes=sorted({size for row in rows for size in row.get("batches", {})}),
+        devices=sorted(timings["device"].unique()),
+        families=families,
+        datasets=datasets,
+        breaks=[answer["break_even"] for dataset in datasets for answer in dataset["answers"] if answer["break_even"]],
+        columns=[(header, name) for header, (name, _) in COLUMNS.items()],
+        ask=timings.dropna(subset=["n"]).astype({"n": int, "d": int}).iloc[0].to_dict() if timings["n"].notna().any() else ASK,
+        min_recall=config["timing"]["min_recall"],
+        versions=sorted({(row["environment"], row["versions"]) for row in ran.to_dict("records")}),
+        metrics=list(dict.fromkeys(timings["metric"])),
+        claims=claim_rows(claims),
+        schema_version=timings["schema_version"].max(),
+        provenance=json.loads(origin.read_text(encoding="utf-8")) if origin.exists() else None,
+    )

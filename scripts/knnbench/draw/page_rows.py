@@ -1,0 +1,212 @@
+"""What the page lists and draws: rows, tables, failures and claims, as its template and its script take them."""
+
+import math
+
+import pandas as pd
+
+from knnbench.config.names import plain
+from knnbench.measure.record import NOT_RUN
+from knnbench.results.claims import overall
+from knnbench.results.findings import break_even_words, findings, number, seconds
+from knnbench.results.tables import read_csv
+
+LOG_LINES = 15
+# Columns of the rows in the page, besides rounds and batches.
+SHOWN = (  # noqa: SIM905
+    "dataset curve name device residency machine n_neighbors status exact prunes metric n d single_p50_s"
+    " queries_per_s queries_per_s_low queries_per_s_high recall fit_s ceiling_fraction"
+    " import_s load_s transfer_s train_s add_s compile_s first_query_s query_median_s"
+    " loaded_bytes fit_bytes query_bytes device_loaded_bytes device_fit_bytes device_query_bytes"
+).split()
+PLACE = ["dataset", "backend", "device", "residency", "n_neighbors", "machine"]
+COLUMNS = {  # of the page's tables: header -> name in its CSV, and (text, value to sort by) of a row
+    "backend": ("name", lambda row: (row["name"], None)),
+    "K": ("n_neighbors", lambda row: (row["n_neighbors"], row["n_neighbors"])),
+    "status": ("status", lambda row: (row["status"], None)),
+    "queries/s": ("queries_per_s", lambda row: (number(row["queries_per_s"]), row["queries_per_s"])),
+    "95% interval": ("queries_per_s_low", lambda row: (span(row), row["queries_per_s_low"])),
+    "recall": ("recall", lambda row: (f"{row['recall']:.4f}", row["recall"])),
+    "fit": ("fit_s", lambda row: (seconds(row["fit_s"]), row["fit_s"])),
+    "compile": ("compile_s", lambda row: (seconds(row["compile_s"]), row["compile_s"])),
+    "one query, median": ("single_p50_s", lambda row: (seconds(row["single_p50_s"]), row["single_p50_s"])),
+    "one query, 99%": ("single_p99_s", lambda row: (seconds(row["single_p99_s"]), row["single_p99_s"])),
+    "memory": ("memory_bytes", lambda row: (megabytes(row), row["memory_bytes"])),
+    "whole cell": ("cell_s", lambda row: (seconds(row["cell_s"]), row["cell_s"])),
+    "flags": ("flags", lambda row: ("" if pd.isna(row["flags"]) else row["flags"], None)),
+    "why": ("reason", lambda row: ("" if pd.isna(row["reason"]) else row["reason"], None)),
+}
+
+
+def megabytes(row):
+    """Peak memory of a row in words."""
+    parts = [f"{row['memory_bytes'] / 1e6:,.0f} MB"] if pd.notna(row["memory_bytes"]) else []
+    parts += [f"{row['device_memory_bytes'] / 1e6:,.0f} MB on the GPU"] if pd.notna(row["device_memory_bytes"]) else []
+    return ", ".join(parts)
+
+
+def span(row):
+    """The interval of a row's queries per second in words."""
+    return f"{number(row['queries_per_s_low'])} to {number(row['queries_per_s_high'])}"
+
+
+def chart_rows(results):
+    """The rows that the page draws and ranks: columns `SHOWN`, words for hovering, speeds of rounds, latencies of batches."""
+    samples = results.samples[results.samples["batch"].isna()]
+    medians = samples.groupby([*PLACE, "round"], sort=False)["seconds"].median().reset_index()
+    rounds = dict(iter(medians.groupby(PLACE, sort=False)))
+    batches = dict(iter(results.batches.dropna(subset=["p50_s"]).groupby(PLACE, sort=False)))
+    rows = []
+    for row in results.timings.to_dict("records"):
+        found = {key: value for key in SHOWN if pd.notna(value := row[key])}
+        if "queries_per_s" in found:
+            found |= {"interval": span(row), "memory": megabytes(row)}
+        found["note"] = "; ".join(str(row[key]) for key in ("status", "flags") if pd.notna(row[key]) and row[key] != "ok")
+        # A machine with a GPU is named with it, its CPU cells without.
+        words = [row["machine"], row["machine"].rsplit("; ", 1)[0]]
+        for machine in dict.fromkeys(words):
+            place = (*(row[key] for key in PLACE[:-1]), machine)
+            if place in rounds and "queries_per_s" in found:
+                speeds = row["queries"] / rounds[place].sort_values("round")["seconds"]
+                found["rounds_per_s"] = [float(f"{speed:.5g}") for speed in speeds]
+            if place in batches:
+                found["batches"] = {
+                    int(size): [float(f"{value:.4g}") for value in values]
+                    for size, *values in batches[place][["batch_size", "p50_s", "p95_s", "p99_s"]].itertuples(index=False)
+                }
+        exact = ("n", "d", "recall")  # the form compares them
+        rows.append(
+            {
+                key: float(f"{value:.5g}") if isinstance(value, float) and key not in exact else value
+                for key, value in found.items()
+            }
+        )
+    return rows
+
+
+def table_row(row):
+    """A row of the page's table: (text, value to sort by) per column, empty where nothing was measured."""
+    cells = []
+    for _, make in COLUMNS.values():
+        try:
+            text, value = make(row)
+        except (TypeError, ValueError):
+            text, value = "", None
+        missing = isinstance(value, float) and math.isnan(value)
+        cells.append(("", "") if missing else (text, value))
+    return cells
+
+
+def log_of(row, logs):
+    """The last lines of a cell's log, empty if there is none."""
+    place = f"{row['dataset']}/{row['backend']}-{row['device']}"
+    built = "(building the index)" in str(row["reason"])
+    path = logs / (f"build_index/{place}.log" if built else f"measure_cell/{place}/k{row['n_neighbors']}.round0.log")
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]) if path.is_file() else ""
+
+
+def failures(rows, logs):
+    """What did not run, by status and reason: the cells, and the log of the first."""
+    rows = rows[rows["status"].isin(NOT_RUN) & (rows["residency"] == "host")]
+    found = []
+    for (status, reason), group in rows.groupby(["status", "reason"], sort=False):
+        cells = [
+            f"{curve}, K = {', '.join(map(str, part['n_neighbors']))}" for curve, part in group.groupby("name", sort=False)
+        ]
+        log = "" if status == "unavailable" else log_of(group.iloc[0], logs)
+        found.append({"status": status, "reason": reason, "count": len(group), "cells": cells, "log": log})
+    return found
+
+
+def grouped(cells):
+    """Cells such as "keops-gpu on rd-a: unavailable", by how they ended: "unavailable: keops-gpu (rd-a, rd-b)"."""
+    groups = {}
+    for cell in dict.fromkeys(cells):
+        place, status = cell.split(": ")
+        name, dataset = place.split(" on ")
+        groups.setdefault(status, {}).setdefault(name, []).append(dataset)
+    by_datasets = []
+    for status, names in groups.items():
+        same = {}
+        for name, datasets in names.items():
+            same.setdefault(", ".join(datasets), []).append(name)
+        by_datasets += [f"{status}: {', '.join(names)} ({datasets})" for datasets, names in same.items()]
+    return "; ".join(by_datasets)
+
+
+def claim_rows(path):
+    """The claims for the page, those with a verdict first: one per claim and machine, with its ratios in words."""
+    table = read_csv(path).fillna(dict.fromkeys(("machine", "missing", "left_out"), ""))
+    found = []
+    for (_, says, machine), rows in table.groupby(["claim", "says", "machine"], sort=False):
+        ratios = []
+        for row in rows[rows["verdict"] != "not measured"].to_dict("records"):
+            ratio, low, high = (
+                number(row[name]) if math.isfinite(row[name]) else "∞" for name in ("ratio", "ratio_low", "ratio_high")
+            )
+            rounds = ", one round" if row["rounds"] == 1 else ""
+            pair = f"{row['slower']} over {row['faster']}" if row["slower"] != row["faster"] else row["slower"]
+            ratios.append(
+                f"{row['dataset']}, K = {row['n_neighbors']}: {row['verdict']}, {ratio} ({low} to {high}{rounds}; {pair})"
+            )
+        at_least, at_most = rows[["at_least", "at_most"]].iloc[0].astype(float)
+        missing = [each for words in rows["missing"] for each in words.split("; ") if each]
+        silent = rows[(rows["verdict"] == "not measured") & (rows["missing"] == "")]["left_out"]
+        no_answer = grouped(each for words in silent for each in words.split("; ") if each)
+        counts = rows["verdict"].value_counts()
+        found.append(
+            {
+                "says": says,
+                "machine": machine,
+                "verdict": overall(rows["verdict"]),
+                "counts": ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) if len(counts) > 1 else "",
+                "bounds": f"at least {at_least:g}" if math.isinf(at_most) else f"{at_least:g} to {at_most:g}",
+                "ratios": ratios,
+                "missing": "; ".join(filter(None, [grouped(missing), f"no answer: {no_answer}" if no_answer else ""])),
+            }
+        )
+    return sorted(found, key=lambda claim: claim["verdict"] == "not measured")
+
+
+def machine_entries(timings):
+    """The machines: in words, and what else is known of each."""
+    entries = []
+    for words, rows in timings.groupby("machine", sort=False):
+        known = [f"{each:.0f} threads" for each in rows["threads"].dropna().unique()]
+        known += [f"{name} {each}" for name in ("gpu", "node") for each in rows[name].dropna().unique()]
+        entries.append({"words": words, "details": "; ".join(known)})
+    return entries
+
+
+def dataset_entry(name, rows, comparisons, k, logs):
+    """What the page says of one dataset."""
+    first, answers = rows.iloc[0], []
+    title = plain(first["title"])
+    for machine, here in rows.groupby("machine", sort=False):
+        found = findings(here, comparisons, k)
+        done = here[(here["residency"] == "host") & (here["n_neighbors"] == k) & (here["status"] == "ok")]
+        against, sentences = break_even_words(done)
+        place = f"{title}, {machine}" if rows["machine"].nunique() > 1 else title
+        words = dict(found)
+        answers.append(
+            {
+                "machine": machine,
+                "answers": found,
+                "exact": words["Fastest exact"],
+                "approximate": words["Fastest approximate"],
+                "failed": words["What failed?"],
+                "break_even": f"{place}, against {against}: {' '.join(sentences)}" if sentences else "",
+            }
+        )
+    size = "there is no such dataset here"
+    if pd.notna(first["n"]):
+        size = f"{first['queries']:,.0f} queries among {first['n']:,.0f} points in dimension {first['d']:,.0f}"
+    host = rows[rows["residency"] == "host"]
+    return {
+        "name": name,
+        "title": title,
+        "words": f"{name}: {size}, {first['metric']} distance.",
+        "answers": answers,
+        "rows": [table_row(row) for row in rows.to_dict("records")],
+        "failures": failures(rows, logs),
+        "failed": int(host["status"].isin(NOT_RUN).sum()),
+    }

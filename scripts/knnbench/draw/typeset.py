@@ -1,0 +1,196 @@
+"""Tables for papers, LaTeX (booktabs) and Markdown: one per dataset, and one of the whole suite."""
+
+import re
+import string
+import textwrap
+
+import pandas as pd
+
+from knnbench.config.names import POWER, mathematical, plain
+from knnbench.measure.record import NOT_RUN
+from knnbench.results.findings import number, seconds, tied_with
+from knnbench.results.folder import read
+from knnbench.results.words import typical_k
+
+SPECIAL = str.maketrans(
+    {each: rf"\{each}" for each in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}", "µ": r"$\mu$", "×": r"$\times$"}
+)
+
+
+def latex(text):
+    """Text as LaTeX prints it, powers such as R^D as mathematics."""
+    pieces, end = [], 0
+    for power in re.finditer(POWER, text):
+        pieces += [text[end : power.start()].translate(SPECIAL), mathematical(power[0])]
+        end = power.end()
+    return "".join(pieces) + text[end:].translate(SPECIAL)
+
+
+class Latex:
+    """How a table is written for LaTeX with the package booktabs, and graphicx."""
+
+    suffix = "tex"
+    text = staticmethod(latex)
+
+    @staticmethod
+    def cell(text, mark, bold):
+        text = rf"\textbf{{{latex(text)}}}" if bold else latex(text)
+        return text + (rf"\textsuperscript{{{mark}}}" if mark else "")
+
+    @staticmethod
+    def table(frame, caption, label, notes):
+        body = frame.style.hide(axis="index").to_latex(hrules=True, column_format="l" + "r" * (frame.shape[1] - 1))
+        # Shrunk if it is too wide.
+        body = f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n{body}}}"
+        lines = [f"\\textsuperscript{{{mark}}} {latex(note)}" if mark else latex(note) for mark, note in notes]
+        return (
+            f"\\begin{{table}}\n\\centering\n\\caption{{{latex(caption)}}}\n\\label{{{label}}}\n{body}\n"
+            "\\par\\smallskip\\raggedright\\footnotesize\n" + "\\\\\n".join(lines) + "\n\\end{table}\n"
+        )
+
+
+class Markdown:
+    """How a table is written in Markdown."""
+
+    suffix = "md"
+
+    @staticmethod
+    def text(text):
+        return re.sub(r"([\\`*_<\[|])", r"\\\1", plain(text))
+
+    @staticmethod
+    def cell(text, mark, bold):
+        text = f"**{Markdown.text(text)}**" if bold else Markdown.text(text)
+        return text + (f"<sup>{mark}</sup>" if mark else "")
+
+    @staticmethod
+    def table(frame, caption, label, notes):
+        align = ("left", *["right"] * (frame.shape[1] - 1))
+        body = frame.to_markdown(index=False, disable_numparse=True, colalign=align)
+        lines = [f"<sup>{mark}</sup> {Markdown.text(note)}" if mark else Markdown.text(note) for mark, note in notes]
+        return f"{Markdown.text(caption)}\n\n{body}\n\n" + "  \n".join(lines) + "\n"
+
+
+def best_of(rows, comparisons):
+    """The fastest of the rows of one search, if it has several rounds and every other is distinguishable from it."""
+    done = rows[rows["status"] == "ok"].sort_values("query_median_s")
+    if len(done) < 2 or done["rounds"].min() == 1 or tied_with(done.iloc[0], comparisons):
+        return None
+    return done["curve"].iloc[0]
+
+
+def why_not(row):
+    """What a footnote says of a status."""
+    return textwrap.shorten(f"{row['status']}: {row['reason']}", 120) if row["status"] in NOT_RUN else row["status"]
+
+
+def write_table(form, rows, by, comparisons, before, caption, label):
+    """Arrange rows as a table of speeds.
+
+    Parameters
+    ----------
+    form : Latex or Markdown
+    rows : DataFrame
+        Of Results.timings: one machine, NumPy to NumPy, a row per curve and value of `by`.
+    by : str
+        Column of `rows` whose values are the headers of the speeds.
+    comparisons : DataFrame
+    before : dict, header -> function from the rows of a curve to the text of a column before the speeds
+    caption, label : str
+
+    Returns
+    -------
+    text : str
+    """
+    best = {value: best_of(group, comparisons) for value, group in rows.groupby(by, sort=False)}
+    marks, body, silent = {}, [], {}
+    for _, curve in rows.groupby("curve", sort=False):
+        if curve["query_median_s"].isna().all():
+            silent.setdefault("; ".join(dict.fromkeys(map(why_not, curve.to_dict("records")))), []).append(
+                curve["name"].iloc[0]
+            )
+            continue
+        line = [form.text(curve["name"].iloc[0]), *(form.text(text(curve)) for text in before.values())]
+        for value in best:
+            row = next(iter(curve[curve[by] == value].to_dict("records")), None)
+            if row is None:  # on another machine only
+                line.append("")
+                continue
+            mark = ""
+            if row["status"] != "ok":
+                name = string.ascii_lowercase[len(marks) % 26] * (1 + len(marks) // 26)
+                mark = marks.setdefault(why_not(row), name)
+            text = "–" if row["status"] in NOT_RUN else number(row["queries_per_s"])
+            line.append(form.cell(text, mark, best[value] == row["curve"]))
+        body.append(line)
+    bold = "Bold: the fastest of status ok, and distinguishable from every other."
+    if rows["rounds"].max() == 1:
+        bold = "One round per cell: nothing is bold, since whether the fastest differs from the next was not tested."
+    notes = [
+        ("", bold),
+        ("", f"{rows['machine'].iloc[0]}. NumPy in, NumPy out."),
+        *((mark, note) for note, mark in marks.items()),
+    ]
+    notes += [("", f"No time of {', '.join(names)}: {why}") for why, names in silent.items()]
+    headers = ["Backend", *before, *best]
+    return form.table(pd.DataFrame(body, columns=[form.text(each) for each in headers]), caption, label, notes)
+
+
+def first_of(column, words):
+    """Function from the rows of a curve to its number in a column, the median where it has several, in words."""
+
+    def text(curve):
+        known = curve[column].dropna()
+        return words(known.median()) if len(known) else "–"
+
+    return text
+
+
+def write_tables(folder, out):
+    """Write the tables of a folder.
+
+    Parameters
+    ----------
+    folder : Path, results/SUITE, results/merged or one of published/
+    out : Path, folder; made
+    """
+    results = read(folder)
+    suite, host = results.config["suite"], results.timings[results.timings["residency"] == "host"]
+    k = typical_k(host)
+    host = host.assign(
+        at_k=[f"K = {k}, queries/s" for k in host["n_neighbors"]],
+        of_dataset=[f"{title} ({dataset})" for title, dataset in zip(host["title"], host["dataset"], strict=True)],
+    )
+    before = {
+        "Fit": first_of("fit_s", seconds),
+        "Memory, MB": first_of("memory_bytes", lambda value: f"{value / 1e6:,.0f}"),
+        f"Recall, K = {k}": lambda curve: first_of("recall", "{:.3f}".format)(curve[curve["n_neighbors"] == k]),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for form in (Latex, Markdown):
+        for dataset, rows in host.groupby("dataset", sort=False):
+            first = rows.iloc[0]
+            size = "no such dataset"
+            if pd.notna(first["n"]):
+                size = f"{first['queries']:,.0f} queries, {first['n']:,.0f} points, d = {first['d']:,.0f}, {first['metric']}"
+            tables = [
+                write_table(
+                    form, here, "at_k", results.comparisons, before, f"{first['title']}: {size}", f"tab:{dataset}-{number}"
+                )
+                for number, (_, here) in enumerate(rows.groupby("machine", sort=False), start=1)
+            ]
+            (out / f"{dataset}.{form.suffix}").write_text("\n".join(tables), encoding="utf-8")
+        tables = [
+            write_table(
+                form,
+                here,
+                "of_dataset",
+                results.comparisons,
+                {},
+                f"Suite {suite}: queries per second at K = {k}",
+                f"tab:suite-{number}",
+            )
+            for number, (_, here) in enumerate(host[host["n_neighbors"] == k].groupby("machine", sort=False), start=1)
+        ]
+        (out / f"suite.{form.suffix}").write_text("\n".join(tables), encoding="utf-8")

@@ -1,0 +1,191 @@
+"""A suite's results with everything that somebody else needs to check them, packed."""
+
+import copy
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+import yaml
+
+from knnbench.config.suite import cells, downloads, own_files
+from knnbench.exchange import crate
+from knnbench.exchange.published import keep
+from knnbench.exchange.version import CODE, code_version
+from knnbench.measure.record import NOT_RUN
+from knnbench.results.folder import text_of
+from knnbench.results.machines import machine_words
+from knnbench.results.tables import read_csv
+from knnbench.system.archive import pack
+from knnbench.system.files import sha256_of
+
+ROOT = Path(__file__).parents[3]
+RERUN = ("suite", "timing", "figures", "datasets", "backends", "suites")  # of the saved configuration
+
+
+def copy_code(out):
+    """Copy what runs, with the commit that it is of; the changes since, if any, lie beside it."""
+    (out / "code").mkdir()
+    for name in CODE:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, out / "code" / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        elif source.exists():
+            shutil.copy(source, out / "code" / name)
+    version = code_version(ROOT)
+    if version.commit:
+        (out / "code/COMMIT").write_text(f"{version.commit}\n", encoding="utf-8")
+    if version.changed:
+        (out / "changes.diff").write_bytes(version.patch)
+    for name in ("LICENSE", "CITATION.cff"):
+        shutil.copy(ROOT / name, out)
+    return version
+
+
+def copy_records(config, folder, out, logs):
+    """Copy the records of the cells, and the logs of those that did not run."""
+    for cell in cells(config):
+        for number in range(config["timing"]["rounds"]):
+            source = folder / cell.record(number)
+            if not source.exists():  # it got no job
+                continue
+            target = out / "records" / cell.record(number)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+            if json.loads(source.read_text(encoding="utf-8"))["status"] in NOT_RUN:
+                place = f"{cell.dataset}/{cell.backend}-{cell.device}"
+                for log in (logs / f"measure_cell/{place}/k{cell.k}.round{number}.log", logs / f"build_index/{place}.log"):
+                    kept = out / f"published/{config['suite']}/logs" / log.relative_to(logs)
+                    if log.is_file():
+                        kept.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copy(log, kept)
+
+
+def copy_data(datasets, receipts, timings, out, wanted):
+    """Name the files of datasets as the artifact has them, in the configuration too, and copy them if they are wanted.
+
+    A file of the user's that is not put in becomes a download that nobody can have: its cells are then unavailable, and all
+    else can be measured.
+
+    Parameters
+    ----------
+    datasets : dict, section of the configuration; changed
+    receipts : list of dict, of downloads
+    timings : DataFrame
+    out : Path, folder of the artifact
+    wanted : bool
+
+    Returns
+    -------
+    files : list of str, what is not put in
+    """
+    # Receipts of earlier versions do not say what was asked for.
+    known = {receipt.get("asked", Path(receipt["url"]).name): receipt for receipt in receipts if receipt["status"] == "ok"}
+    file_of = {url: file for file, (url, _) in downloads({"datasets": datasets}).items()}
+    lacking, sources = [], {}
+    for name, settings in datasets.items():
+        for key in ("path", "train", "test"):
+            if key in settings:
+                source = Path(settings[key])
+                sources[f"data/{name}.{key}{source.suffix}"] = source
+                settings[key] = f"data/{name}.{key}{source.suffix}"
+        url = settings.get("url", "")
+        if receipt := known.get(url, known.get(Path(url).name)):
+            settings["sha256"] = receipt["sha256"]
+            sources[f"data/{file_of[url]}"] = Path(receipt["path"])
+        if own_files(settings) and not wanted:
+            lacking += [f"{settings[key]} (ask whoever measured it)" for key in ("path", "train", "test") if key in settings]
+            sizes = timings[timings["dataset"] == name].iloc[0][["n", "d", "queries"]].dropna().astype(int).to_dict()
+            about = {key: settings[key] for key in ("title", "license", "metric") if key in settings}
+            datasets[name] = about | {"source": "url", "url": f"https://not-in-the-artifact.invalid/{name}.hdf5"} | sizes
+        elif "url" in settings:
+            lacking += [settings["url"]]
+    if wanted and sources:
+        datasets["mirror"] = "data"
+        (out / "data").mkdir()
+        for target, source in sources.items():
+            shutil.copy(source, out / target)
+    return list(dict.fromkeys(lacking))
+
+
+def dataset_rows(config, provenance, timings):
+    """What the README says of every dataset."""
+    rows = []
+    for name, settings in config["datasets"].items():
+        first = timings[timings["dataset"] == name].iloc[0]
+        size = "no such dataset"
+        if pd.notna(first["n"]):
+            size = f"{first['n']:,.0f}, {first['queries']:,.0f}, {first['d']:,.0f}, {first['metric']}"
+        drawn = f"{settings['source']}, drawn with seed {settings.get('seed')}"
+        origin = settings.get("url") or {"file": "data/", "digits": "scikit-learn's digits"}.get(settings["source"], drawn)
+        made = settings["source"] in ("normal", "uniform", "sphere")
+        rows.append(
+            {
+                "name": name,
+                "size": size,
+                "digest": provenance["datasets"].get(name),
+                "origin": origin,
+                "license": settings.get("license") or ("none needed" if made else "not stated"),
+            }
+        )
+    return rows
+
+
+def make_artifact(paths, folder, logs, claims, receipts, data, archive):
+    """Pack an archive; the same results give the same bytes.
+
+    Parameters
+    ----------
+    paths : list of Path, tables, findings, report and figures of results/SUITE
+    folder : Path, of the records
+    logs : Path, folder
+    claims : dict, section of the configuration
+    receipts : list of Path, of downloads
+    data : bool, whether the files of datasets are put in
+    archive : Path
+    """
+    saved = next(path for path in paths if path.name == "config.yaml")
+    config = yaml.safe_load(saved.read_text(encoding="utf-8"))
+    suite = config["suite"]
+    provenance = json.loads((saved.parent / "provenance.json").read_text(encoding="utf-8"))
+    timings = read_csv(saved.parent / "timings.csv")
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place)
+        results = out / "published" / suite
+        keep(paths, results)
+        version = copy_code(out)
+        copy_records(config, folder, out, logs)
+        known = [json.loads(path.read_text(encoding="utf-8")) for path in receipts]
+        experiment = copy.deepcopy({key: config[key] for key in RERUN})
+        files = copy_data(experiment["datasets"], known, timings, out, data)
+        experiment |= {"claims": claims, "baseline": f"published/{suite}"}
+        (out / "experiment.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False), encoding="utf-8")
+        ran = timings.dropna(subset=["cpu"]).drop_duplicates(["cpu", "cpus", "gpu"]).to_dict("records")
+        measured = provenance["measured"]
+        template = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True).from_string(
+            Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
+        )
+        readme = template.render(
+            suite=suite,
+            rows=len(timings),
+            measured=" to ".join(measured) if measured else "never",
+            machines=list(dict.fromkeys(machine_words(text_of(row)) for row in ran)),
+            hours=f"{timings['cell_s'].sum() * config['timing']['rounds'] / 3600:.1f} hours",
+            version=version,
+            data=data,
+            files=files,
+            datasets=dataset_rows(config, provenance, timings),
+        )
+        (out / "README.md").write_text(readme, encoding="utf-8")
+        author = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["authors"][0]["name"]
+        words = readme.splitlines()[2]
+        crate.write(
+            out, suite, f"K-nearest-neighbour search: suite {suite} of knnbench", words, author, measured, version.commit
+        )
+        sums = [f"{sha256_of(path)}  {path.relative_to(out)}\n" for path in sorted(out.rglob("*")) if path.is_file()]
+        (out / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
+        part = archive.with_name(f".{archive.name}")
+        pack(out, part)
+        part.replace(archive)
