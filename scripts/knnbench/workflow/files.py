@@ -3,6 +3,7 @@
 import csv
 import functools
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
@@ -173,7 +174,8 @@ def datasets_of(place, folders):
     RunError
     """
     try:
-        tables = [csv.DictReader(Path(folder, "timings.csv").read_text(encoding="utf-8").splitlines()) for folder in folders]
+        texts = [Path(folder, "timings.csv").read_text(encoding="utf-8") for folder in folders]
+        tables = [csv.DictReader(io.StringIO(text, newline="")) for text in texts]
         return {row["dataset"]: None for table in tables for row in table}
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise RunError(
