@@ -1,5 +1,7 @@
 """How jobs are run: their code, interpreters, environments and flags."""
 
+from snakemake.io import apply_wildcards
+
 
 def code(*names):
     """Source files that a result depends on: a script, and all that it imports."""
@@ -7,9 +9,9 @@ def code(*names):
 
 
 def made_by(rule):
-    """The parameter of a rule that says of which code and pins its results are: also those that older ones replaced.
+    """Which code and pins results are of, whatever the times of these files say: a function for the parameters.
 
-    By functions of the wildcards alone: Snakemake does not look for changes of what is a function of the input.
+    Of wildcards alone: what is a function of the input, Snakemake does not compare with what it was.
     """
     files = [rule.input[name] for name in ("code", "spec") if name in rule.input.keys()]
 
