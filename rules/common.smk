@@ -5,7 +5,6 @@ import csv
 import fcntl
 import hashlib
 import json
-import logging
 import os
 import re
 import shlex
@@ -30,7 +29,6 @@ import h5py
 import yaml
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
-from snakemake_interface_logger_plugins.common import LogEvent
 
 if set("{}") & set(str(workflow.basedir)):
     raise WorkflowError(
@@ -54,6 +52,8 @@ from knnbench.problem.download import address, is_there
 from knnbench.system.environment import is_optional, read_pins
 from knnbench.workflow.closure import closure
 from knnbench.workflow.files import check_made_by_us, check_not_outputs, content, digests, written
+from knnbench.workflow.progress import Progress, expected_jobs
+from knnbench.workflow.terminal import Terminal
 from knnbench.results.recommend import ASKED
 
 schema = yaml.safe_load(
@@ -300,24 +300,7 @@ def age_changed_datasets():
                 os.utime(path, (1, 1))  # Snakemake takes 0 for no time
 
 
-class ProgressLine(logging.Handler):
-    """Says after a cell how many are done, how they ended, and when the rest will be."""
-
-    def __init__(self, jobs):
-        from knnbench.workflow import plan  # Pandas: only for a run
-        from knnbench.workflow.progress import Progress
-
-        super().__init__()
-        expected = plan.expect(config, CELLS, ROOT / "published", machine.describe("cpu"))
-        self.progress = Progress(expected, [str(job.output[0]) for job in jobs])
-
-    def emit(self, record):
-        if getattr(record, "event", None) == LogEvent.PROGRESS:
-            try:
-                if line := self.progress.line():
-                    logger.info(line)
-            except Exception:  # as logging wants it
-                self.handleError(record)
+TERMINAL = Terminal.take_over(workflow, logger)
 
 
 onstart:
@@ -332,12 +315,14 @@ onstart:
     # job that it ever started: a third of a CPU after 45 jobs, beside what is timed. Cells take turns; there is nothing to bound.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
-    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "measure_cell"]
-    if jobs:
+    if TERMINAL:
         try:
-            logger.addHandler(ProgressLine(jobs))
+            jobs = expected_jobs(
+                list(workflow.dag.needrun_jobs()), config, CELLS, ROOT / "published"
+            )
+            TERMINAL.begin(Progress(jobs, time.time()), config, CELLS)
         except Exception as error:  # a line less is no reason to stop
-            logger.warning(f"No progress lines: {error!r}")
+            logger.warning(f"No progress is shown: {error!r}")
 
 
 wildcard_constraints:
