@@ -24,6 +24,7 @@ include: "rules/publish.smk"
 include: "rules/artifact.smk"
 include: "rules/plan.smk"
 include: "rules/selftest.smk"
+include: "rules/help.smk"
 
 
 rule all:

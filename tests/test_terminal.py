@@ -322,3 +322,19 @@ def test_a_run_on_a_terminal(bare):
     (log,) = bare.glob(".snakemake/log/*.log")
     for words in ("Job stats:", "Finished jobid: 0 (Rule: measure_cell)", "toy-euclidean: sklearn-brute on cpu, K = 5"):
         assert words in log.read_text(encoding="utf-8")
+
+
+def test_help_names_every_target(bare):
+    """A line with an example for each, without a file but logs; each is a rule, or what one makes."""
+    before = set(bare.rglob("*"))
+    command = [sys.executable, "-m", "snakemake", "help"]
+    done = subprocess.run(command, cwd=bare, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+    made = {str(path.relative_to(bare)) for path in set(bare.rglob("*")) - before if "__pycache__" not in path.parts}
+    assert {path for path in made if not path.startswith(".snakemake")} == {"logs", "logs/help.log"}
+    calls = dict(re.findall(r"^  (\S+) {2,}\S.*? {2,}snakemake (.+)$", done.stdout, re.MULTILINE))
+    targets = "all plan selftest help report recommend compare remeasure rerender artifact published/NAME merge import export"
+    assert list(calls) == targets.split()
+    assert all(call.split()[0] == name for name, call in calls.items() if name != "all")
+    rules = set(re.findall(r"^rule (\w+):", "\n".join(each.read_text() for each in bare.glob("rules/*.smk")), re.MULTILINE))
+    assert calls.keys() - {"all", "published/NAME"} <= rules
+    assert ", ".join(CONFIG["suites"]) in done.stdout and len(done.stdout.splitlines()) < 30
