@@ -26,6 +26,7 @@ include: "rules/publish.smk"
 include: "rules/artifact.smk"
 include: "rules/plan.smk"
 include: "rules/selftest.smk"
+include: "rules/help.smk"
 include: "rules/start.smk"
 
 
@@ -35,9 +36,14 @@ rule all:
         RESULTS,
         [f"results/{SUITE}/missing.txt"] if resources.not_had(config) else [],  # a run that lacks datasets is never done
     localrule: True
+    message:
+        f"Suite {SUITE}: results/{SUITE}/report.html and all that it shows"
 
 
 onsuccess:
+    if any(job.rule.name in ("all", "report") for job in workflow.dag.targetjobs):
+        page = Path(workflow.overwrite_workdir or "", f"results/{SUITE}/report.html")
+        print(f"\nOpen {page}\n", flush=True)
     if any(job.rule.name == "all" for job in workflow.dag.targetjobs):
         print(Path(f"results/{SUITE}/summary.txt").read_text(encoding="utf-8"))
         if missing := resources.not_had(config):
@@ -49,3 +55,9 @@ onsuccess:
     if any(job.rule.name in ("compare", "remeasure") for job in workflow.dag.targetjobs):
         if found := failures.read_text(encoding="utf-8"):
             raise WorkflowError(f"fail_on: {found}; results/{SUITE}/compare/ has them all")
+
+
+onerror:
+    logger.error(
+        "Not all was made: what stopped it is above, with the log of its job. What is done is kept, and the same call goes on."
+    )

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import os
 import re
 import shlex
@@ -25,7 +24,6 @@ os.environ.update(inherited(os.environ))
 import yaml
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
-from snakemake_interface_logger_plugins.common import LogEvent
 
 from knnbench.config.checks import check_cluster, check_machine, resolve
 from knnbench.config.suite import (

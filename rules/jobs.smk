@@ -16,14 +16,11 @@ def made_by(rule):
     files = [rule.input[name] for name in ("code", "spec") if name in rule.input.keys()]
 
     def digest(wildcards):
-        named = [found(wildcards) if callable(found) else found for found in files]
-        return content(
-            *(
-                str(path)
-                for each in named
-                for path in ([each] if isinstance(each, (str, Path)) else each)
-            )
-        )
+        paths = []
+        for found in files:
+            found = found(wildcards) if callable(found) else found
+            paths += [found] if isinstance(found, (str, Path)) else found
+        return content(*(apply_wildcards(str(path), wildcards) for path in paths))
 
     return digest
 

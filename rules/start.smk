@@ -1,28 +1,14 @@
 """What happens before the first job: checks, the lock of a run that was killed, downloads to ask for again."""
 
+import time
+
 from snakemake.resources import Resources
 
 from knnbench.workflow.files import check_files
+from knnbench.workflow.progress import Progress, expected_jobs
+from knnbench.workflow.terminal import Terminal
 
-
-class ProgressLine(logging.Handler):
-    """Says after a cell how many are done, how they ended, and when the rest will be."""
-
-    def __init__(self, jobs):
-        from knnbench.workflow import plan  # Pandas: only for a run
-        from knnbench.workflow.progress import Progress
-
-        super().__init__()
-        expected = plan.expect(config, CELLS, ROOT / "published", machine.describe("cpu"))
-        self.progress = Progress(expected, [str(job.output[0]) for job in jobs])
-
-    def emit(self, record):
-        if getattr(record, "event", None) == LogEvent.PROGRESS:
-            try:
-                if line := self.progress.line():
-                    logger.info(line)
-            except Exception:  # as logging wants it
-                self.handleError(record)
+TERMINAL = Terminal.take_over(workflow, logger)
 
 
 onstart:
@@ -31,12 +17,14 @@ onstart:
     # job that it ever started: a third of a CPU after 45 jobs, beside what is timed. Cells take turns; there is nothing to bound.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
-    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "measure_cell"]
-    if jobs:
+    if TERMINAL:
         try:
-            logger.addHandler(ProgressLine(jobs))
+            jobs = expected_jobs(
+                list(workflow.dag.needrun_jobs()), config, CELLS, ROOT / "published"
+            )
+            TERMINAL.begin(Progress(jobs, time.time()), config, CELLS)
         except Exception as error:  # a line less is no reason to stop
-            logger.warning(f"No progress lines: {error!r}")
+            logger.warning(f"No progress is shown: {error!r}")
 
 
 if workflow.is_main_process:

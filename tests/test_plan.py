@@ -1,9 +1,5 @@
 """The plan: what was measured is scaled, nothing is over its limits, and a budget is spent in order."""
 
-import os
-import time
-from pathlib import Path
-
 import pytest
 
 from knnbench.config.suite import Cell
@@ -68,23 +64,23 @@ def test_a_budget_buys_the_cells_near_ten_first():
         assert affordable(expected, hours / 3600) == set(order[:many])
 
 
-def test_progress(tmp_path, monkeypatch):
-    """The first record starts the clock: what came before it was not cells."""
-    monkeypatch.chdir(tmp_path)
-    clock = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    expected = [Expected(Cell("data", "b", "cpu", k), 10, 10, 0, False) for k in (1, 10, 50)]
-    paths = [f"results/cells/{each.cell.record(0)}" for each in expected]
-    Path("results/cells/data/b-cpu").mkdir(parents=True)
-    Path(paths[2]).write_text("an old record that will be replaced", encoding="utf-8")
-    os.utime(paths[2], (1, 1))
-    progress = Progress(expected, paths)
-    assert progress.line() is None
-    Path(paths[0]).write_text('{"status": "ok"}', encoding="utf-8")
-    assert progress.line() == "Cells: 1 of 3; 1 ok; about 20 s left" and progress.line() is None
-    clock[0] += 30
-    Path(paths[1]).write_text('{"status": "failed"}', encoding="utf-8")
-    assert progress.line() == "Cells: 2 of 3; 1 ok, 1 failed; about 30 s left"
+def test_progress():
+    """Each kind goes on as it went; ten seconds of the plan are believed, and a slow network says nothing about cells."""
+    jobs = {1: ("environments", 20), 2: ("environments", 20)} | dict.fromkeys((3, 4, 5), ("cells", 10)) | {6: ("results", 10)}
+    progress = Progress(jobs, 1000.0)
+    assert progress.line() == "Cells: 0 of 3; ; about 1 min left" and progress.left_s() == 80
+    assert progress.end(1, 1110.0) == "environments"  # 110 s for 20
+    assert progress.left_s() == pytest.approx(20 * 120 / 30 + 40)
+    progress.end(2, 1130.0)
+    assert progress.left_s() == 40
+    assert progress.end(3, 1140.0, "ok") == "cells"
+    assert progress.line() == "Cells: 1 of 3; 1 ok; about 30 s left"
+    progress.end(4, 1170.0, "failed")  # 40 s for 20, and results are of the same processor
+    here = (40 + 10) / (20 + 10)
+    assert progress.left_s() == pytest.approx(10 * (40 + 10 * here) / 30 + 10 * (0 + 10 * here) / 10)
+    progress.end(6, 1180.0)
+    progress.end(5, 1180.0, "ok")  # at the same time: the time counts once
+    assert progress.line() == "Cells: 3 of 3; 2 ok, 1 failed; about 0 s left" and sum(progress.taken_s.values()) == 180
 
 
 def test_durations():

@@ -27,6 +27,7 @@ START_S = 0.3  # of a cell, besides what its size decides: its interpreters, the
 NO_INDEX_S = 0.2  # a cell whose index could not be built
 FIGURE_S = 4
 DRAWN_PER_S = 3e7  # numbers
+DOWNLOADED_PER_S = 1e7  # bytes; a guess
 # Per pair of points; per pair and coordinate with a matrix product, and without: benchmarks/truth.md.
 TRUTH_PAIR_S = (8e-10, 1.0e-11, 2.5e-11)
 UNKNOWN_RATE = {"cpu": 2e10, "gpu": 2e12}  # n·q·d per second, of a backend that nobody has measured on such a device
@@ -75,6 +76,7 @@ class Expected:
     each_s: float  # of one round
     host_bytes: float
     measured: bool
+    build_s: float = 0.0  # of its index, if it is saved: once for all K
 
 
 def size_of(name, settings):
@@ -269,7 +271,7 @@ def expect(config, listed, published, machine):
             built.add(place)
             seconds += build + JOB_S
         memory = host_bytes(sizes[cell.dataset], backend)
-        expected.append(Expected(cell, seconds, each_s, memory, done == timing["rounds"]))
+        expected.append(Expected(cell, seconds, each_s, memory, done == timing["rounds"], build))
     return expected
 
 
