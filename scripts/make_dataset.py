@@ -5,23 +5,9 @@ A dataset whose download could not be had becomes a file that says so, and its c
 
 import argparse
 import json
-import os
-import subprocess
-import tempfile
-import time
-import uuid
 from pathlib import Path
 
-import h5py
-import numpy as np
-
-from knnbench.problem.datasets import map_array, write_neighbors, write_points, write_unavailable
-from knnbench.problem.metrics import METRICS
-from knnbench.problem.points import DataError
-from knnbench.problem.recall import score
-from knnbench.problem.rounding import Rounding
-from knnbench.problem.sources import load
-from knnbench.problem.truth import K_MAX, SPARE, exact_neighbors, rank
+from knnbench.problem.making import make_dataset
 
 
 def main():
@@ -30,98 +16,7 @@ def main():
     parser.add_argument("--files", nargs="*", help="the receipt of its download, or one's own files")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    # Others may look for it: all of it, or nothing. In two containers, two of us may have one process id.
-    part = arguments.out.with_name(f".{arguments.out.name}.{uuid.uuid4().hex}")
-    try:
-        make(arguments.settings, arguments.files, part)
-        os.replace(part, arguments.out)
-    except OSError as error:  # a full disk, say
-        raise SystemExit(f"{arguments.out}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def make(settings, files, out):
-    """Write the dataset of an entry of the configuration, from the receipt of its download or one's own files, to `out`."""
-    metric = METRICS[settings["metric"]]
-    about = {
-        "title": settings["title"],
-        "license": settings.get("license"),
-        "settings": json.dumps(settings, sort_keys=True),
-    }
-    receipt = json.loads(Path(files[0]).read_text(encoding="utf-8")) if settings["source"] == "url" else {}
-
-    def give_up(reason):
-        """One's own file is to be repaired; without a download the other datasets go on."""
-        if settings["source"] != "url":
-            raise SystemExit(reason)
-        write_unavailable(out, metric, reason, **about)
-        print(reason)
-
-    if receipt.get("asked", settings.get("url")) != settings.get("url"):
-        raise SystemExit(f"{files[0]} is of {receipt['asked']}, and {settings['url']} is wanted; delete it and run again")
-    if receipt.get("status") == "unavailable":
-        return give_up(receipt["reason"])
-    if receipt and not Path(receipt["path"]).exists():  # to be unavailable would replace what was measured
-        raise SystemExit(f"{receipt['path']} is gone; put it back, or delete {files[0]} to have it downloaded again")
-    try:
-        train, test, hosted, origin = load(settings, receipt.get("path"))
-        rounding, remarks = Rounding(train, test), without_direction(train, test)
-        origins = [settings.get(part, f"{origin}, {part}") for part in ("train", "test")]
-        source = {"source": origin, "source_sha256": receipt.get("sha256")}
-        write_points(out, metric, rounding.train, rounding.test, origins, **about, **source)
-    except DataError as error:
-        return give_up(str(error))
-    remarks += filter(None, [rounding.remark()])
-    print("".join(f"{remark}\n" for remark in remarks), end="")
-
-    train = map_array(out, "train")
-    with h5py.File(out, "r") as file:
-        test = file["test"][:]
-    start = time.perf_counter()
-    ids = propose_on_gpu(out)
-    if ids is None:
-        neighbors, distances = exact_neighbors(metric, train, test)
-    else:
-        neighbors, distances = rank(metric, train, test, ids, min(K_MAX, len(train)))
-    where = "CPU" if ids is None else "GPU"
-    print(f"{len(test)} queries x {train.shape} points: exact neighbours in {time.perf_counter() - start:.1f} s, {where}")
-    agreement = None
-    if hosted is not None:
-        k = min(hosted.shape[-1], neighbors.shape[1])
-        try:
-            agreement = score(metric, train, test, hosted[..., :k], k, neighbors, distances)["recall"]
-        except ValueError as error:
-            return give_up(f"{origin}: its own neighbors cannot be compared: {error}; repair or remove them")
-        print(f"the file's own neighbours agree with ours for {agreement:.4%} of the ids, ties counted as equal")
-    write_neighbors(out, neighbors, distances, hosted_neighbors_recall=agreement, remarks="\n".join(remarks) or None)
-
-
-def without_direction(train, test):
-    """Say which rows of a download are left out; nothing if none are."""
-    if train.kept is None:
-        return []
-    points, queries = (f"{(~part.kept).sum():,} of {len(part.kept):,}" for part in (train, test))
-    return [
-        f"{points} points and {queries} queries of the file are zero and have no direction: left out, and ids count the others"
-    ]
-
-
-def propose_on_gpu(data):
-    """Ids of the nearest points and some to spare by a search in float64 on the GPU; None without one, or if it failed."""
-    python = os.environ.get("KNNBENCH_GPU_PYTHON", "")
-    if not Path(python).is_file():
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "ids.npy")
-        command = [python, Path(__file__).with_name("propose_neighbors.py"), "--data", data]
-        done = subprocess.run(
-            [*command, "--k", str(K_MAX + SPARE), "--out", out], stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
-        )
-        if done.returncode == 0:
-            return np.load(out)
-        print(f"the GPU did not find the neighbours, the CPU does: {done.stderr[-2000:]}", flush=True)
-        return None
+    make_dataset(arguments.settings, arguments.files, arguments.out)
 
 
 if __name__ == "__main__":

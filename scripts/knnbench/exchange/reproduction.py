@@ -2,19 +2,16 @@
 
 import itertools
 import math
-from dataclasses import dataclass
-from functools import cached_property
 
 import pandas as pd
 
+from knnbench.exchange.sides import CELL, read_side
 from knnbench.measure.record import NOT_RUN
-from knnbench.results.folder import text_of
-from knnbench.results.intervals import estimate, ratio
-from knnbench.results.machines import machine_words
+from knnbench.results.folder import opened
+from knnbench.results.intervals import ratio
 from knnbench.results.roofline import least_time, least_work
 from knnbench.results.words import SAME, name_of
 
-CELL = ["dataset", "backend", "device", "n_neighbors", "residency"]
 SEARCH = ("dataset", "n_neighbors", "residency")
 NOBODY = ("unavailable", "skipped")  # statuses that say nothing of the backend
 CELLS = (
@@ -39,49 +36,6 @@ ORDERINGS = (*SEARCH, "faster", "slower", "baseline_ratio", "ratio", "verdict", 
 # The verdicts of cells and of orderings, which fail_on may name.
 VERDICTS = ("reproduced", "faster", "slower", SAME, "answer changed", "missing", "not comparable", "not measured")
 ORDERS = ("holds", SAME, "reversed")
-
-
-@dataclass(frozen=True)
-class Side:
-    """The baseline, or what is compared with it.
-
-    Attributes
-    ----------
-    name : str
-    timings, samples : DataFrame
-    config : dict, the saved configuration
-    ceilings : dict, device -> what it reaches at most, as measure_ceilings.py writes it
-    """
-
-    name: str
-    timings: pd.DataFrame
-    samples: pd.DataFrame
-    config: dict
-    ceilings: dict
-
-    @cached_property
-    def rows(self):
-        """The rows, by cell and residency; None for what is empty."""
-        rows = [text_of(row) for row in self.timings.to_dict("records")]
-        return {tuple(row[name] for name in CELL): row for row in rows}
-
-    @cached_property
-    def machine(self):
-        """What it ran on, in words."""
-        ran = [row for row in self.rows.values() if row["cpu"]]
-        words = {machine_words(row) for row in ran}
-        return max(words, key=len, default="")  # a row on the GPU names it, too
-
-    @cached_property
-    def estimates(self):
-        """Times of cells that ran in several processes."""
-        passes = self.samples[self.samples["batch"].isna()]
-        found = {}
-        for key, samples in passes.groupby(CELL, sort=False):
-            rounds = [list(each) for _, each in samples.groupby("round")["seconds"]]
-            if len(rounds) > 1 and key in self.rows and self.rows[key]["query_median_s"]:
-                found[key] = estimate(rounds)
-        return found
 
 
 def compare_times(one, other):
@@ -267,3 +221,36 @@ def summarise(new, base, cells, orderings, within):
         place = f"{row['dataset']}, K = {row['n_neighbors']}"
         lines += [f"reversed: {place}: {row['slower']} was slower than {row['faster']} ({row['why'] or 'unexplained'})"]
     return "\n".join(lines) + "\n"
+
+
+def compare(baseline, folder, within, recall_within):
+    """Compare results with a baseline.
+
+    Parameters
+    ----------
+    baseline, folder : Path, results/SUITE, one of published/, or an artifact.zip
+    within : float, share by which a time may differ and be reproduced
+    recall_within : float, difference of the recall that is no other answer
+
+    Returns
+    -------
+    cells, orderings : DataFrame, rows of `CELLS` and `ORDERINGS`
+    words : str, what reproduced
+
+    Raises
+    ------
+    SystemExit
+        They have nothing in common, or one of them cannot be compared.
+    """
+    with opened(baseline) as there, opened(folder) as here:
+        base, new = read_side(str(baseline), there), read_side(str(folder), here)
+    asked = {(key[0], key[3]) for key in new.rows}  # datasets and values of K
+    keys = [key for key in base.rows if (key[0], key[3]) in asked]
+    if not keys:
+        raise SystemExit(f"{base.name} and {new.name} have no dataset with the same K; take another suite or baseline")
+    rows = [compare_cell(new, base, key, within, recall_within) for key in keys]
+    cells = pd.DataFrame(rows, columns=CELLS)
+    same = cells[cells["ratio"].notna() & (cells["verdict"] != "answer changed")]
+    comparable = list(same[list(CELLS[:5])].itertuples(index=False, name=None))
+    orderings = pd.DataFrame(compare_orders(new, base, comparable), columns=ORDERINGS)
+    return cells, orderings, summarise(new, base, cells, orderings, within)

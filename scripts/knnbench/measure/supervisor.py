@@ -1,0 +1,131 @@
+"""The supervisor's side of a cell: it enforces the limits and always writes the record.
+
+It imports the standard library only, and nothing that a worker measures with.
+"""
+
+import json
+import math
+import os
+import shlex
+import signal
+import sys
+import time
+
+from knnbench.measure import record
+from knnbench.measure.job import begin, earlier, finish
+from knnbench.system import gpu, isolation, machine
+from knnbench.system.files import write_atomically
+
+WAIT_S = 5  # for others' cells on this machine, after which the end of the job's time says nothing of the cell
+UNKNOWN = "unknown"  # how gpu.describe begins if the driver does not answer
+
+
+def supervise(arguments, threads, command):
+    """Have a cell measured, or an index built, and write its record; exit for attempts that the queue shall make again.
+
+    Parameters
+    ----------
+    arguments : Namespace, the command line of scripts/measure_cell.py
+    threads : int
+    command : list of str, this process's own; with --worker it is the worker's
+    """
+    isolation.die_with_parent(signal.SIGTERM)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it, as some daemons do, never hears of a child's end
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    print(shlex.join(command), flush=True)
+    out, job = arguments.out or arguments.index / "fit.json", arguments.job
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if job and (left := earlier(out, job)):
+        write(out, left, job)
+        return
+    record.answer_of(out).unlink(missing_ok=True)  # of an earlier measurement
+    arrived, waited = time.monotonic(), 0.0
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    cpus = len(os.sched_getaffinity(0))
+    lacking = f"{threads} threads were asked for, and this machine gives {cpus} CPUs" if threads > cpus else ""
+    no_gpu = arguments.device == "gpu" and not gpu.count()
+    if no_gpu:
+        lacking = "the driver shows no NVIDIA GPU here"
+    facts = machine.describe("cpu" if no_gpu else arguments.device)
+    built = {}
+    if arguments.index and arguments.n_neighbors:
+        built = json.loads((arguments.index / "fit.json").read_text(encoding="utf-8"))
+    known = {
+        "schema_version": record.SCHEMA_VERSION,
+        "started": started,
+        "parameters": arguments.parameters,
+        "threads_asked": threads,
+        "environment": arguments.spec.stem,
+        "machine": facts,
+    }
+    if job:
+        write(out, known | {"max_rss_bytes": 0}, job, begin)
+    if lacking:
+        outcome = isolation.Outcome({"status": "unavailable", "reason": lacking})
+    elif built and built["status"] != "ok":  # the fit gets no second try
+        outcome = isolation.Outcome({"status": built["status"], "reason": f"{built['reason']} (building the index)"})
+    else:
+        with isolation.machine_lock():
+            begun = time.monotonic()
+            waited = begun - arrived
+            if arguments.device == "gpu":
+                visible = gpu.pin()
+                facts |= machine.describe("gpu") | {"gpu_visible": visible}
+            outcome = measure_quietly(arguments, command, threads, facts)
+            outcome.found["cell_s"] = round(time.monotonic() - begun, 3)
+    status, reason = record.conclude(outcome, arguments.device)
+    had_gpu = not facts.get("gpu", UNKNOWN).startswith(UNKNOWN)
+    if had_gpu and status in ("failed", "crashed", "timeout_fit", "timeout_query") and gpu.describe().startswith(UNKNOWN):
+        status, reason = "unavailable", f"the driver lost the GPU: {reason}"
+    print(f"{outcome.output}{status} {reason}", flush=True)
+    if outcome.job_over and waited > WAIT_S:
+        sys.exit(f"others had this machine for {waited:.0f} s of the job's {job.minutes} minutes: no fault of the cell's")
+    if status == "oom_host" and job and not job.final:
+        sys.exit(f"{job.memory_mb} MiB were too few; the next attempt asks for more")
+    found = fit_of(built)
+    isolation.merge(found, outcome.found)
+    # The kernel's figure of a whole life starts again when the worker resets its peak.
+    peak = max(outcome.max_rss_bytes, found.pop("peak_rss_bytes", 0))
+    write(out, known | {"max_rss_bytes": peak} | found | {"status": status, "reason": reason}, job)
+
+
+def write(out, written, job, note=finish):
+    """Write the note of a job and, at its end, the record: in this order, for the case that the queue fails it after all."""
+    try:
+        if job:
+            note(out, job, written)
+        if note is finish:
+            write_atomically(out, json.dumps(written, indent=1) + "\n")
+    except OSError as error:
+        sys.exit(f"{out}: {error.strerror}; make room, or let it be written, and run again: what is complete is kept")
+
+
+def fit_of(built):
+    """What the record of a cell takes over from the record of its index: the fit, which the cell did not repeat."""
+    fit = {"phases_ns": ("transfer", "train", "add"), "memory_bytes": ("fit",), "device_memory_bytes": ("fit",)}
+    found = {
+        key: {name: built[key][name] for name in names if name in built[key]} for key, names in fit.items() if key in built
+    }
+    renamed = {"index_bytes": "index_bytes", "noise": "fit_noise", "machine": "fit_machine"}
+    return found | {new: built[old] for old, new in renamed.items() if old in built}
+
+
+def measure_quietly(arguments, command, threads, facts):
+    """Run the worker, again if somebody killed it, with --retry-noisy while disturbed; keep the quietest whole attempt."""
+    attempts = []
+    for number in range(3):
+        around = {"load": [machine.load()], "gpu_before": gpu.state() if arguments.device == "gpu" else None}
+        until = arguments.job.deadline if arguments.job else math.inf
+        outcome = isolation.supervise([*command, "--worker"], threads, arguments.device == "gpu", until)
+        around["load"].append(machine.load())
+        status, _ = record.conclude(outcome, arguments.device)
+        noise = outcome.found.get("noise", {})
+        rank = (record.STATUSES.index(status), outcome.signal is not None, noise.get("others_cpus", 0), len(attempts))
+        attempts.append((*rank, outcome, around))
+        killed = number == 0 and outcome.signal == "SIGKILL" and not (outcome.timed_out or outcome.oom_killed)
+        if not (killed or (arguments.retry_noisy and noise.get("noisy"))):
+            break
+    *_, outcome, around = min(attempts)
+    facts |= around | {"attempts": len(attempts)}
+    return outcome

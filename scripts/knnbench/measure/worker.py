@@ -1,0 +1,44 @@
+"""The worker of a cell before it has imported anything big: its limits first, then the measurement."""
+
+import sys
+
+from knnbench.measure import record
+from knnbench.system import isolation, machine
+
+
+def work(arguments, threads):
+    """Be the worker: measure and leave.
+
+    Parameters
+    ----------
+    arguments : Namespace, the command line of scripts/measure_cell.py, with what --worker was given
+    threads : int
+    """
+    memory = int(arguments.memory_gb * 1e9) or int(0.9 * (machine.available_memory() or 0))
+    if arguments.job:
+        memory = min(memory or sys.maxsize, arguments.job.data_bytes(arguments.data))
+    supervisor, *descriptors = arguments.worker
+    isolation.confine(supervisor, threads, memory if arguments.device == "cpu" else None)
+    reporter = isolation.Reporter(*descriptors)
+
+    from knnbench.measure import cell  # NumPy and h5py: after the limits, and not in the supervisor
+
+    cell.measure(
+        cell.Task(
+            data=arguments.data,
+            module=arguments.module,
+            parameters=arguments.parameters,
+            device=arguments.device,
+            n_neighbors=arguments.n_neighbors,
+            index=arguments.index,
+            threads=threads,
+            max_fit_s=arguments.max_fit_s,
+            timing=arguments.timing and cell.Timing(**arguments.timing),
+            spec=arguments.spec,
+            pinned=not arguments.unpinned,
+            prefix=arguments.prefix,
+            answer=arguments.out and record.answer_of(arguments.out),
+        ),
+        reporter,
+    )
+    isolation.leave()
