@@ -73,8 +73,16 @@ def run(folder, *arguments, check=True):
     return done
 
 
+# Of every environment, and with and without a saved index.
+SUITE = (
+    "suites={test: {datasets: [toy-euclidean, toy-hyperbolic], n_neighbors: [1, 10],"
+    " backends: [keops, faiss-flat, faiss-hnsw-m36, torch-batch, jax, sklearn-kd-tree, sklearn-brute]}}"
+)
+
+
 def test_made_checked_moved_drawn_measured_and_compared(project, tmp_path, offline):
-    settings = ("--config", "suite=test", "timing={rounds: 2, budget_s: 0.1, max_fit_s: 3600, max_query_s: 3600}")
+    timing = "timing={rounds: 2, budget_s: 0.1, max_fit_s: 3600, max_query_s: 3600}"
+    settings = ("--config", "suite=test", SUITE, timing)
     snakemake("--quiet", "rules", *settings, "--", "artifact", cwd=project)
     first = project / "results/test/artifact.zip"
     kept = first.read_bytes()
