@@ -6,93 +6,11 @@ none.
 """
 
 import argparse
-import functools
-import json
-import signal
 import sys
-import time
 from pathlib import Path
 
-from knnbench.measure import record
-from knnbench.system import gpu, isolation, machine
-from knnbench.system.files import write_atomically
-
-TRIES = 5
-BYTES = 2**30  # of an array that is read or copied: more than the caches hold; less where there is less memory
-SHARE = 8  # of the memory that is available a host's array takes at most one part in this many
-SIDES = (2048, 4096)  # of the matrices
-LIMIT_S = 600
-
-
-def fastest(work, synchronize):
-    """Seconds of the fastest of several calls."""
-    work()
-    elapsed = []
-    for _ in range(TRIES):
-        synchronize()
-        start = time.perf_counter()
-        work()
-        synchronize()
-        elapsed.append(time.perf_counter() - start)
-    return min(elapsed)
-
-
-def on_host():
-    """What is timed on the host: (bytes, callable) of memory, (operations, callable) of matrices, and synchronize."""
-    size = min(BYTES, (machine.available_memory() or BYTES * SHARE) // SHARE)
-    import numba
-    import numpy as np
-
-    @numba.njit(parallel=True)
-    def copy(source, target):
-        for i in numba.prange(source.size):
-            target[i] = source[i]
-
-    @numba.njit(parallel=True, fastmath=True)
-    def read(source):
-        total = np.float32(0)
-        for i in numba.prange(source.size):
-            total += source[i]
-        return total
-
-    # Empty arrays: their pages are first touched by the threads that use them.
-    source, target = np.empty(size // 4, np.float32), np.empty(size // 4, np.float32)
-    copy(target, source)
-    generator = np.random.default_rng(0)
-    matrices = [generator.standard_normal((side, side), np.float32) for side in SIDES]
-    memory = [(2 * source.nbytes, lambda: copy(source, target)), (source.nbytes, lambda: read(source))]  # as STREAM counts
-    products = [(2 * len(a) ** 3, functools.partial(np.matmul, a, a, out=np.empty_like(a))) for a in matrices]
-    return memory, products, lambda: None
-
-
-def on_device():
-    """The same on the GPU."""
-    import torch
-
-    torch.set_float32_matmul_precision("highest")  # no TF32: exact backends do not use it
-    source = torch.randn(BYTES // 4, device="cuda")
-    target = torch.empty_like(source)
-    matrices = [torch.randn((side, side), device="cuda") for side in (*SIDES, 8192)]
-    memory = [(2 * BYTES, lambda: target.copy_(source)), (BYTES, source.sum)]
-    products = [(2 * len(a) ** 3, functools.partial(torch.mm, a, a, out=torch.empty_like(a))) for a in matrices]
-    return memory, products, torch.cuda.synchronize
-
-
-def work(device, threads, supervisor, *descriptors):
-    """Be the worker."""
-    isolation.confine(supervisor, threads, None)
-    reporter = isolation.Reporter(*descriptors)
-    reporter.enter("ceilings", LIMIT_S)
-    watch = machine.Watch()
-    try:
-        memory, products, synchronize = on_device() if device == "gpu" else on_host()
-        bytes_per_s = max(moved / fastest(work, synchronize) for moved, work in memory)
-        operations_per_s = max(done / fastest(work, synchronize) for done, work in products)
-        reporter.add(status="ok", bytes_per_s=bytes_per_s, operations_per_s=operations_per_s)
-    except Exception as error:
-        reporter.add(status=record.classify(error, device), reason=record.describe(error))
-    reporter.add(gpu_state=gpu.state() if device == "gpu" else None, noise=watch.report())
-    isolation.leave()
+from knnbench.measure.ceilings import supervise, work
+from knnbench.system import machine
 
 
 def main():
@@ -105,17 +23,8 @@ def main():
     threads = arguments.threads or machine.available_cpus()
     if arguments.worker:
         work(arguments.device, threads, *arguments.worker)
-
-    isolation.die_with_parent(signal.SIGTERM)
-    facts = machine.describe(arguments.device)
     command = [sys.executable, "-X", "faulthandler", *sys.argv, "--worker"]
-    with isolation.machine_lock():
-        outcome = isolation.supervise(command, threads, arguments.device == "gpu")
-    status, reason = record.conclude(outcome, arguments.device)
-    print(f"{outcome.output}{status} {reason}")
-    known = {"schema_version": record.SCHEMA_VERSION, "threads": threads, "machine": facts}
-    found = known | outcome.found | {"status": status, "reason": reason}
-    write_atomically(arguments.out, json.dumps(found, indent=1) + "\n")
+    supervise(arguments.device, threads, arguments.out, command)
 
 
 if __name__ == "__main__":

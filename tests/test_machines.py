@@ -164,7 +164,7 @@ def test_a_memory_limit_of_the_shell(place):
     def bounded():
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from knnbench import machine; print(machine.available_memory())"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from knnbench.system import machine; print(machine.available_memory())"
     command = [sys.executable, "-c", code, str(ROOT / "scripts")]
     done = subprocess.run(command, preexec_fn=bounded, capture_output=True, text=True, check=True)
     assert int(done.stdout) <= limit

@@ -4,8 +4,9 @@ import pytest
 
 from knnbench.config.suite import Cell
 from knnbench.workflow import plan
-from knnbench.workflow.plan import Expected, Seen, Size, affordable, expect_cell, nearest
+from knnbench.workflow.plan import Expected, Size, affordable, expect_cell
 from knnbench.workflow.progress import Progress, in_words
+from knnbench.workflow.seen import Seen, nearest
 
 TIMING = {"max_fit_s": 60, "max_query_s": 10, "min_repeats": 6, "max_repeats": 1000, "budget_s": 0.5}
 BRUTE = {"saves": False, "parameters": {}}
