@@ -12,11 +12,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from knnbench.config.names import plain
+from knnbench.draw.typeset import Latex, Markdown, write_table
 from knnbench.results.claims import UNKNOWN, check, choose, overall, time_of, verdict_of
 from knnbench.results.findings import break_even, break_even_words, number, seconds
 from knnbench.results.recommend import recommend
 from knnbench.results.scaling import crossings, exponent, exponents
-from make_tables import Latex, Markdown, write_table
 
 LIMITS = {"max_query_s": 10, "max_fit_s": 60}
 SIDES = {"slower": {"backends": ["b"]}, "faster": {"backends": ["a"]}}

@@ -69,7 +69,6 @@ def verdict_of(cells):
     return cells[np.logical_and.reduce([cells[key] == value for key, value in BRUTE.items()])].iloc[0]
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     ("factor", "columns", "verdict"),
     [
@@ -150,6 +149,7 @@ def test_an_archive_as_baseline_and_the_gate(baseline, tmp_path, project):
     assert done.returncode == 1 and "baseline: " in done.stdout and "expected a folder with timings.csv" in done.stdout
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "folder", [PUBLISHED / "v1", PUBLISHED / "v2", ROOT / "published/cpu-2core"], ids=lambda path: path.name
 )

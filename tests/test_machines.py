@@ -88,6 +88,7 @@ def assert_measured(table):
     assert list(table["status"]) == ["ok", "ok"] and set(table["threads"]) == {CPUS} and set(table["cpus"]) == {CPUS}
 
 
+@pytest.mark.full
 def test_variables_of_other_tools_do_not_reach_a_job(place):
     """All at once: each of these stops or changes a run if it is inherited."""
     module = place / "module"
@@ -129,6 +130,7 @@ def test_what_is_inherited():
     assert [name for name in INHERITED if f"`{name}`" not in page] == []
 
 
+@pytest.mark.full
 def test_a_python_that_lacks_what_new_systems_have(place):
     """As conda's are built: without memfd_create, pidfd_open and eventfd."""
     old = place / "old"
@@ -257,6 +259,7 @@ def test_a_small_container(place):
     assert json.loads((place / "results/ceilings/cpu.json").read_text())["status"] == "ok"
 
 
+@pytest.mark.full
 def test_more_than_the_machine_has_is_one_sentence(place):
     facts = {"memory_bytes": 8_000_000_000}
     for timing, words in (
@@ -276,6 +279,7 @@ def points(path):
         file["train"], file["test"] = np.random.default_rng(0).random((500, 4)), np.random.default_rng(1).random((20, 4))
 
 
+@pytest.mark.full
 def test_own_data_where_ours_is_kept_stays(place):
     """It is refused before any job."""
     mine = place / "resources/datasets/mine.hdf5"
@@ -369,6 +373,7 @@ def test_digests_are_read_once(tmp_path, monkeypatch):
     assert written("p.npy") != before and written(tmp_path) != []
 
 
+@pytest.mark.full
 def test_a_profile_of_the_users_own(place):
     """It cannot hide a K that was added; an option that would is refused."""
     (place / "profile").mkdir()

@@ -97,6 +97,7 @@ def fonts(folder):
     return {"HOME": str(folder)}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "settings",
     [matplotlibrc_of_the_working_folder, matplotlibrc_that_cannot_be_read, folder_of_settings, notebook, no_home, fonts],

@@ -93,7 +93,7 @@ def test_wrong_configuration_stops_before_any_job(arguments, words):
 
 
 # Limits that no machine comes near: KeOps and JAX compile beside whatever else runs.
-MAIN = ("--config", "suite=test", "timing={max_fit_s: 3600, max_query_s: 3600}")
+MAIN = ("--config", "suite=test", "timing={max_fit_s: 3600, max_query_s: 3600, budget_s: 0.1}")
 
 
 def test_main_job(project):
@@ -380,6 +380,7 @@ def test_a_budget_leaves_cells_out_and_the_next_call_goes_on(project):
     assert all(records(project)[path] == time for path, time in before.items())
 
 
+@pytest.mark.full
 def test_what_is_not_searched_as_it_came_is_said(bare):
     """Rows of a download without a direction, and digits that float32 does not hold, in log and summary; two have one name."""
     generator = np.random.default_rng(0)
@@ -416,6 +417,7 @@ def test_what_is_not_searched_as_it_came_is_said(bare):
         assert [line for line in summary if words in line and line.startswith(f"{name}: ")]
 
 
+@pytest.mark.full
 def test_bad_data_stops_with_the_row(project):
     np.save(project / "train.npy", np.where(np.arange(20).reshape(10, 2) == 7, np.nan, 1.0))
     np.save(project / "test.npy", np.ones((2, 2)))

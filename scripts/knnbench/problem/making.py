@@ -30,7 +30,7 @@ def make_dataset(settings, files, path):
     Parameters
     ----------
     settings : dict, the dataset's entry in the configuration
-    files : list of str, the receipt of its download, or one's own files
+    files : list of str, the receipt of its download, or one's own files; None without any
     path : Path
 
     Raises

@@ -10,6 +10,7 @@ import pandas as pd
 from knnbench.measure.record import NOT_RUN
 from knnbench.results.tables import read_csv
 
+# Seconds, measured on two CPU cores.
 NO_INDEX_S = 0.2  # a cell whose index could not be built
 START_S = 0.3  # of a cell, besides what its size decides: its interpreters, the first single queries
 METRIC_WEIGHT = 3.0  # another metric is as far as e³ times the work
