@@ -144,11 +144,11 @@ def test_plain_lines(tmp_path):
     run = Run(io.StringIO(), tmp_path, JOBS)
     whole(run)
     lines = run.stream.getvalue().splitlines()
-    assert lines[0] == "Suite mine: 1 datasets, 3 cells, 1 results to make; about 5 s left"
+    assert lines[0] == "Suite mine: 1 dataset, 3 cells, 1 result to make; about 5 s left"
     assert [" ".join(line.split()) for line in lines[1:5]] == [
         "dataset data made in 0 s",
         "data exact-cpu K = 1 200,000 queries/s",
-        "data exact-cpu K = 100 unsupported: there is no such metric there is no such metric there ...",
+        "data exact-cpu K = 100 unsupported: there is no such metric there is no such ...",
         "data rough-cpu K = 1 1,000,000 queries/s recall 0.500 low_recall: recall 0.500 is below 0.75",
     ]
     assert re.fullmatch(r"Cells: 3 of 3; 1 ok, 1 unsupported, 1 low_recall; about \d s left", lines[5])

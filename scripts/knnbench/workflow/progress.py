@@ -16,6 +16,7 @@ KINDS = {
 }
 COUNTED = ("environments", "datasets", "cells", "results")
 FETCHED = {"environments", "datasets"}
+CHARTS_S = 10.0  # all charts of a dataset
 BELIEVED_S = 10.0  # of what is expected, besides what this run took
 
 
@@ -62,6 +63,8 @@ def expected_jobs(jobs, config, listed, published):
             return plan.dataset_s(plan.size_of(of.dataset, config["datasets"][of.dataset]), facts["cpus"])
         if job.rule.name == "download_dataset":
             return megabytes.get(of.file, 0) * 1e6 / plan.DOWNLOADED_PER_S
+        if job.rule.name == "plot_charts":
+            return CHARTS_S
         return fixed[KINDS.get(job.rule.name, "results")]
 
     return {job.jobid: (KINDS.get(job.rule.name, "results"), plan.JOB_S + seconds(job)) for job in jobs if job.output}

@@ -31,7 +31,7 @@ SMALL_TALK = (
     "Workflow defines that rule make_dataset is eligible for caching",
 )
 BAR = 20  # characters
-REASON = 70  # characters
+REASON = 60  # characters
 SELDOM_S = 60  # without bars, between lines about all cells
 RED, GREEN, YELLOW = 31, 32, 33
 
@@ -108,7 +108,8 @@ class Terminal(logging.Handler):
             )
             self.progress = progress
             self.said_s = progress.last  # without bars, when there was a line about all cells
-            parts = [f"{progress.total[kind]} {kind}" for kind in COUNTED if progress.total[kind]]
+            many = [(progress.total[kind], kind) for kind in COUNTED if progress.total[kind]]
+            parts = [f"{total} {kind if total > 1 else kind.removesuffix('s')}" for total, kind in many]
             if parts:
                 self.write(f"Suite {config['suite']}: {', '.join(parts)} to make; {progress.left()}\n")
 
