@@ -43,6 +43,7 @@ def recorded(python, backend, entry, env, data, out, repeats):
         "max_repeats": repeats,
         "budget_s": 0,
         "rel_ci": 1e-9,
+        "pass_s": 60,
         "max_query_s": 60,
         "min_recall": 0.9,
         "batch_sizes": [],

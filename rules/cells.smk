@@ -1,7 +1,7 @@
 """Measure the cells, one job each, one at a time on a machine, in shuffled order.
 
 Needs  a dataset, an environment
-Makes  results/indexes/{dataset}/{backend}-{device}/, built once for all K, of backends that save their index
+Makes  results/indexes/{dataset}/{backend}-{device}/round{round}/, built for all K, of backends that save their index
        results/cells/{dataset}/{backend}-{device}/k{k}.round{round}.json, whatever happens to the worker
        results/ceilings/{device}.json, what the machine reaches at most
 `--cores` does not bound the threads of a cell: timing.threads does, and the record says how many were used.
@@ -11,14 +11,15 @@ Makes  results/indexes/{dataset}/{backend}-{device}/, built once for all K, of b
 rule build_index:
     input:
         data=f"{RESOURCES}/datasets/{{dataset}}.hdf5",
+        first=first_index,
         environment=lambda wildcards: environment(cell_environment(wildcards)),
         spec=lambda wildcards: ROOT / f"envs/{cell_environment(wildcards)}.yaml",
         code=cell_code,
     output:
-        directory("results/indexes/{dataset}/{backend}-{device}"),
+        directory("results/indexes/{dataset}/{backend}-{device}/round{round}"),
     log:
-        "logs/build_index/{dataset}/{backend}-{device}.log",
-    priority: lambda wildcards: turn(SEED, *wildcards)
+        "logs/build_index/{dataset}/{backend}-{device}/round{round}.log",
+    priority: lambda wildcards: turn(SEED, *wildcards) - int(wildcards.round)
     group:
         GROUP
     conda:
@@ -31,11 +32,16 @@ rule build_index:
     params:
         python=lambda wildcards: python(cell_environment(wildcards)),
         flags=index_flags,
+        first=lambda wildcards, input: (
+            ["--first", input.first, "--rebuild-s", config["timing"]["rebuild_s"]]
+            if input.first
+            else []
+        ),
     message:
         "{wildcards.dataset}: {wildcards.backend} on {wildcards.device}, build the index"
     shell:
         "exec {params.python} {input.code[0]:q} --data {input.data:q} --device {wildcards.device}"
-        " --spec {input.spec:q} {params.flags:q} --index {output:q}"
+        " --spec {input.spec:q} {params.flags:q} {params.first:q} --build {wildcards.round} --index {output:q}"
         " --job {resources.runtime} {resources.mem_mb} {resources.most_mb} > {log:q} 2>&1"
 
 
@@ -69,7 +75,8 @@ rule measure_cell:
     shell:
         # exec: the script is Snakemake's child and dies with it, even by kill -9.
         "exec {params.python} {input.code[0]:q} --data {input.data:q} --device {wildcards.device}"
-        " --n-neighbors {wildcards.k} --spec {input.spec:q} {params.flags:q} {params.index:q} --out {output:q}"
+        " --n-neighbors {wildcards.k} --spec {input.spec:q} {params.flags:q} --build {wildcards.round} {params.index:q}"
+        " --out {output:q}"
         " --job {resources.runtime} {resources.mem_mb} {resources.most_mb} > {log:q} 2>&1"
 
 

@@ -106,18 +106,28 @@ def cell_code(wildcards):
     return code("measure_cell.py", f"knnbench/backends/{backend['module']}.py")
 
 
+def index_of(wildcards, number):
+    return f"results/indexes/{wildcards.dataset}/{wildcards.backend}-{wildcards.device}/round{number}"
+
+
 def index(wildcards):
-    """Where a cell finds its index, if its backend saves one."""
-    saves = config["backends"][wildcards.backend]["saves"]
-    place = f"results/indexes/{wildcards.dataset}/{wildcards.backend}-{wildcards.device}"
-    return place if saves else []
+    """Where a cell finds its index, if its backend saves one: its round's own, but where every build is the same."""
+    backend = config["backends"][wildcards.backend]
+    number = 0 if backend["deterministic"] else wildcards.round
+    return index_of(wildcards, number) if backend["saves"] else []
+
+
+def first_index(wildcards):
+    """What a later round takes in place of an index of its own, if it took too long to build: that of the first round."""
+    return index_of(wildcards, 0) if wildcards.round != "0" else []
 
 
 def index_flags(wildcards):
     """What changes a fit, as flags of the script."""
     env = cell_environment(wildcards)
     prefix = f"{RESOURCES}/environments/{env}" if environment(env) else None
-    unpinned = config["deployment"] == "none" and not CONDA
+    # The pipeline's, which only controls run in, is the one that is here.
+    unpinned = (config["deployment"] == "none" or env == "pipeline") and not CONDA
     return fit_flags(config["backends"][wildcards.backend], config["timing"], prefix, unpinned)
 
 

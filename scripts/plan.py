@@ -35,7 +35,9 @@ def main():
         group = list(group)
         run = [each for each in group if each.cell in chosen]
         seconds, most = sum(each.seconds for each in run), max(each.host_bytes for each in group)
-        index = plan.index_bytes(sizes[dataset]) * config["backends"][backend]["saves"]
+        entry = config["backends"][backend]
+        builds = entry["saves"] * (1 if entry["deterministic"] else config["timing"]["rounds"])
+        index = plan.index_bytes(sizes[dataset]) * builds
         total, disk = total + seconds, disk + index
         print(
             f"{dataset:18} {f'{backend}-{device}':26} {len(group):5} {sum(each.measured for each in group):5}"

@@ -27,6 +27,7 @@ PAIR = st.lists(st.floats(0.1, 100), min_size=2, max_size=2).map(sorted)
 def timed(low, middle, high, **more):
     """A measured row."""
     times = {"query_low_s": low, "query_median_s": middle, "query_high_s": high, "fit_s": 1.0}
+    times |= {"fit_low_s": None, "fit_high_s": None}
     return {"status": "ok", "reason": "", "rounds": 3} | times | more
 
 
@@ -34,7 +35,7 @@ def ended(status):
     stage = {"timeout_query": "first_query", "timeout_fit": "fit"}.get(status)
     reason = f"{stage} was ended at its time limit" if stage else "because"
     return {"status": status, "reason": reason, "rounds": 1} | dict.fromkeys(
-        ("query_low_s", "query_median_s", "query_high_s", "fit_s")
+        ("query_low_s", "query_median_s", "query_high_s", "fit_s", "fit_low_s", "fit_high_s")
     )
 
 
@@ -92,6 +93,8 @@ def test_fits_and_other_datasets():
     rows = {("data", "a"): timed(9, 9, 9, fit_s=5.0), ("other", "a"): timed(1, 1, 1, status="low_recall")}
     found = check("claim", claim, rows, ["a"], LIMITS)
     assert (found["verdict"], found["ratio"]) == ("holds", 5)  # recall does not matter where a fit is compared
+    rows["data", "a"] |= {"fit_low_s": 0.5, "fit_high_s": 50.0}  # of builds that differ
+    assert check("claim", claim, rows, ["a"], LIMITS)["verdict"] == "not distinguishable"
     assert time_of(ended("timeout_fit"), "fit", LIMITS, True) == (60, math.inf, math.inf)
     assert time_of(ended("crashed"), "query", LIMITS, False) == UNKNOWN
 

@@ -28,6 +28,7 @@ TIMING = {
     "max_repeats": 5,
     "budget_s": 0.1,
     "rel_ci": 0.05,
+    "pass_s": 2,
     "max_query_s": 60,
     "min_recall": 0.75,
     "batch_sizes": [3, 11],

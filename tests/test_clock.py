@@ -14,6 +14,7 @@ TIMING = Timing(
     max_repeats=50,
     budget_s=1e9,
     rel_ci=1e-9,
+    pass_s=1,
     max_query_s=1,
     min_recall=0.75,
     batch_sizes=[],

@@ -8,9 +8,9 @@ from knnbench.workflow.plan import Expected, Size, affordable, expect_cell
 from knnbench.workflow.progress import Progress, in_words
 from knnbench.workflow.seen import Seen, nearest
 
-TIMING = {"max_fit_s": 60, "max_query_s": 10, "min_repeats": 6, "max_repeats": 1000, "budget_s": 0.5}
-BRUTE = {"saves": False, "parameters": {}}
-TREE = {"saves": True, "parameters": {}}
+TIMING = {"max_fit_s": 60, "max_query_s": 10, "pass_s": 10, "min_repeats": 6, "max_repeats": 1000, "budget_s": 0.5}
+BRUTE = {"saves": False, "control": False, "parameters": {}}
+TREE = {"saves": True, "control": False, "parameters": {}}
 SMALL = Size("euclidean", 10_000, 10, 1000)
 
 
@@ -30,9 +30,11 @@ def test_the_same_cell_takes_the_same():
 def test_work_is_scaled_up_to_the_limits():
     ten_times = Size("euclidean", 100_000, 10, 1000)
     assert seconds(BRUTE, ten_times, [seen()])[0] == pytest.approx(2 + 10 + 1 + 6 + 1)
-    # a pass of 20 s is ended at 10, a fit of 100 s at 60
+    # a pass of 20 s asks what takes 10, or is ended at 10 if it asks all at any cost; a fit of 100 s is ended at 60
     hundred_times = Size("euclidean", 10**6, 10, 1000)
-    assert seconds(BRUTE, hundred_times, [seen(fit_s=0.1, query_s=0.2)])[0] == pytest.approx(2 + 10 + 10 + 1)
+    assert seconds(BRUTE, hundred_times, [seen(fit_s=0.1, query_s=0.2)])[0] == pytest.approx(2 + 10 + 7 * 10 + 1)
+    whole = BRUTE | {"parameters": {"batch": "all"}}
+    assert seconds(whole, hundred_times, [seen(fit_s=0.1, query_s=0.2)])[0] == pytest.approx(2 + 10 + 10 + 1)
     assert seconds(BRUTE, hundred_times, [seen()])[0] == pytest.approx(2 + 60 + 1)
 
 

@@ -15,7 +15,7 @@ from knnbench.config.suite import Cell
 from knnbench.draw.figures import styles
 from knnbench.results import intervals
 from knnbench.results.comparisons import compare
-from knnbench.results.gather import batch_rows, left_out, row, sample_rows
+from knnbench.results.gather import batch_rows, is_no_control, left_out, row, sample_rows
 from knnbench.results.machines import by_machine, rounds_by_machine
 from knnbench.results.tables import COMPARISON
 from knnbench.results.words import summarise
@@ -32,12 +32,15 @@ BACKENDS = {
 for entry in BACKENDS.values():
     entry.setdefault("prunes", False)
     entry.setdefault("saves", False)
+    entry.setdefault("deterministic", False)
+    entry.setdefault("control", False)
     entry.setdefault("parameters", {})
 CONFIG = {
     "suite": "s",
     "datasets": {"data": {"title": "R^D"}},
     "backends": BACKENDS,
-    "timing": {"batch_sizes": [10], "max_fit_s": 60, "max_query_s": 10, "min_recall": 0.75},
+    "timing": {"batch_sizes": [10], "max_fit_s": 60, "max_query_s": 60, "min_recall": 0.75}
+    | {"page_fit_s": 60, "page_query_s": 10},
 }
 CEILING = {"status": "ok", "operations_per_s": 1e6, "bytes_per_s": 1e5, "machine": {"node": "here", "cpu": "A CPU", "cpus": 2}}
 DATASET = {"distance": "euclidean", "n": 1000, "dimension": 3, "q": 100}
@@ -74,6 +77,13 @@ def record(status="ok", samples=(2, 1, 3), **found):
         "recall_ids": 0.99,
         "wrong_neighbors": 0,
         "distance_error": 1e-8,
+        "recall_p05": 0.9,
+        "recall_p25": 1.0,
+        "recall_p50": 1.0,
+        "recall_zero": 0.0,
+        "queries_timed": 100,
+        "least_queries": 100,
+        "dataset": {"queries": 100, "sha256": "digest"},
         "threads": 2,
         "cell_s": 30.0,
     }
@@ -197,9 +207,54 @@ def test_thousands_of_samples(monkeypatch):
 
 
 def test_batches():
-    one, ten = batch_rows(CONFIG, Cell("data", "fast", "cpu", 10), [record(), record()], "host")
+    one, ten, all_ = batch_rows(CONFIG, Cell("data", "fast", "cpu", 10), [record(), record()], "host")
     assert (one["batch_size"], one["calls"], one["p50_s"], one["p99_s"], one["queries_per_s"]) == (1, 6, 0.2, 0.3, 5)
     assert (ten["batch_size"], ten["calls"], ten["p50_s"], ten["queries_per_s"]) == (10, 0, None, None)
+    assert (all_["batch_size"], all_["calls"], all_["p50_s"], all_["queries_per_s"]) == (100, 6, 2, 50)
+
+
+def test_a_subset_says_the_time_of_all_queries():
+    """20 of 100 queries in 2 s are 10 s for all; every sample is kept as it was, with how many queries it asked."""
+    few = record(queries_timed=20, least_queries=50)
+    cell = Cell("data", "fast", "cpu", 10)
+    got = row(CONFIG, cell, DATASET, [few], "host", None)
+    jsonschema.validate(got, SCHEMA)
+    assert (got["query_median_s"], got["query_min_s"], got["queries_per_s"], got["queries_timed"]) == (10, 5, 10, 20)
+    assert got["cpu_joules_per_query"] == 2.5 and got["flags"] == "subset; small_subset"
+    passes = [each for each in sample_rows(cell, [few]) if each["batch"] is None]
+    assert [(each["queries"], each["seconds"]) for each in passes] == [(20, 2), (20, 1), (20, 3)]
+    other = record(queries_timed=50, samples=(5, 5, 5))  # rounds may have asked other numbers
+    got = row(CONFIG, cell, DATASET, [few, other], "host", None)
+    assert got["query_median_s"] == pytest.approx(10) and got["queries_timed"] == 20
+    assert [each["batch_size"] for each in batch_rows(CONFIG, cell, [few, other], "host")] == [1, 10, 20]
+    slow = row(CONFIG, cell, DATASET, [record(queries_timed=10)], "host", None)
+    assert slow["flags"] == "subset; small_subset; over_page_limit"
+
+
+def test_builds_that_differ_widen_the_intervals():
+    """A fit has an interval over the builds, and a recall its range; of one build there is none."""
+
+    def built(seconds, recall, **more):
+        return record(phases_ns={"transfer": 0, "train": seconds * 1e9, "add": 0}, recall=recall, **more)
+
+    cell = Cell("data", "rough", "cpu", 10)
+    got = row(CONFIG, cell, DATASET, [built(2, 0.98), built(8, 0.88), built(4, 0.99)], "host", None)
+    assert (got["recall"], got["recall_low"], got["recall_high"]) == (0.98, 0.88, 0.99)
+    assert got["fit_s"] == pytest.approx(4) and got["fit_low_s"] < 2 and got["fit_high_s"] > 8 and got["flags"] == ""
+    got = row(CONFIG, cell, DATASET, [built(70, 0.98), built(70, 0.98, one_build=True)], "host", None)
+    assert (got["fit_s"], got["fit_low_s"], got["flags"]) == (70, None, "one_build; over_page_limit")
+    same = CONFIG | {"backends": BACKENDS | {"rough": BACKENDS["rough"] | {"deterministic": True}}}
+    got = row(same, cell, DATASET, [built(2, 1.0), built(2, 1.0)], "host", None)
+    assert (got["fit_s"], got["fit_low_s"], got["flags"]) == (2, None, "")
+
+
+@pytest.mark.parametrize(("what", "recall", "flags"), [("null", 1.0, ""), ("null", 0.99, "no_control")])
+def test_a_control_that_is_none(what, recall, flags):
+    control = BACKENDS["fast"] | {"control": True, "parameters": {"what": what}}
+    config = CONFIG | {"backends": BACKENDS | {"control": control}}
+    got = row(config, Cell("data", "control", "cpu", 10), DATASET, [record(recall=recall)], "host", None)
+    assert (got["control"], got["flags"]) == (True, flags)
+    assert not is_no_control("random", 0.01, 1000, 10, 1000) and is_no_control("random", 0.05, 1000, 10, 1000)
 
 
 def entries(**times):

@@ -21,6 +21,7 @@ class Backend:
 
     packages = ()
     compiles = False  # True if `compile` has something to do
+    build = 0  # number of this build of the index: each has another seed, where the library takes one; 0: the library's own
 
     def __init__(self, metric, device, threads):
         self.metric = metric
@@ -34,6 +35,17 @@ class Backend:
     def threads_used(self):
         """Number of CPU threads that the library says it uses, or None if it cannot tell."""
         return None
+
+    def least_queries(self, queries):
+        """Fewest queries that are searched as `queries` of them are: a batch of its own, or where it changes its algorithm.
+
+        A pass over a subset asks a multiple of it. Called after the fit.
+        """
+        return 1
+
+    def questions(self, dataset):
+        """What the harness asks, one row per query: the queries; only a control is asked by their numbers."""
+        return dataset.test
 
     def fit(self, train):
         """Take the points; a generator that yields "transfer", "train" and "add", each when that phase is over.

@@ -1,6 +1,7 @@
 """FAISS: any index that its factory names, on the CPU or the GPU."""
 
 import ctypes
+import math
 import re
 
 import faiss
@@ -8,6 +9,8 @@ import faiss
 from knnbench.backends.base import Backend as Base
 
 METRICS = {"euclidean": faiss.METRIC_L2, "manhattan": faiss.METRIC_L1, "angular": faiss.METRIC_INNER_PRODUCT}
+# The seeds that FAISS has by itself: of an IVF's k-means (Clustering.h), and of an HNSW's levels (HNSW.h).
+KMEANS_SEED, LEVELS_SEED = 1234, 12345
 CUBLAS_TF32_TENSOR_OP_MATH = 3  # cublas_api.h, cublasMath_t
 ON_GPU = hasattr(faiss, "StandardGpuResources")
 if ON_GPU:  # the GPU build is installed with PyTorch, whose tensors it takes where they are
@@ -63,6 +66,18 @@ class Backend(Base):
     def threads_used(self):
         return faiss.omp_get_max_threads()
 
+    def least_queries(self, queries):
+        # Fewer numbers than that are compared query by query, without BLAS (faiss/utils/distances.cpp): six times as slow at d = 100.
+        by_blas = math.ceil(faiss.cvar.distance_compute_blas_threshold / self.index.d)
+        return by_blas if self.device == "cpu" and by_blas <= queries else 1
+
+    def seed(self, index):
+        """Give an index that is not trained the seeds of this build."""
+        if "HNSW" in self.factory:
+            index.hnsw.rng = faiss.RandomGenerator(LEVELS_SEED + self.build)
+        if "IVF" in self.factory:
+            faiss.extract_index_ivf(index).cp.seed = KMEANS_SEED + self.build
+
     def set(self, index, parameters):
         space = faiss.GpuParameterSpace() if self.device == "gpu" else faiss.ParameterSpace()
         for name, value in parameters.items():
@@ -73,6 +88,7 @@ class Backend(Base):
         if "HNSW" in self.factory and self.metric.normalised:
             metric = faiss.METRIC_L2  # the same ranking on unit vectors, and a proper metric for the graph, as the page has it
         index = faiss.index_factory(train.shape[1], self.factory, metric)
+        self.seed(index)
         if self.device == "gpu":
             index = faiss.index_cpu_to_gpu(self.resources, 0, index)
         self.set(index, self.fit_parameters)

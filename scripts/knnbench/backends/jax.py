@@ -82,6 +82,9 @@ class Backend(Base):
             free = (memory["bytes_limit"] - memory["bytes_in_use"]) // 2
         return max(1, free // (4 * n * MATRICES))
 
+    def least_queries(self, queries):
+        return min(self.step or queries, queries)  # as in torch.py
+
     def compile(self, queries, k):
         self.query(self.to_query_device(queries[: self.step]), k)  # for this shape: of a batch, which may be all queries
 

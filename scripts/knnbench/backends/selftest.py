@@ -7,6 +7,7 @@ import numpy as np
 
 from knnbench.backends.base import Backend as Base
 
+FEW = 500  # queries
 SPIN_S = 0.0005  # sleeping wakes up late by less than this
 
 
@@ -24,9 +25,10 @@ class Backend(Base):
 
     Parameters
     ----------
-    what : {"", "sleep", "leak", "slow first", "pad", "repeat", "one wrong", "wrong distances"}
+    what : {"", "sleep", "leak", "slow first", "slow few", "pad", "repeat", "one wrong", "wrong distances", "builds differ"}
         sleep: take `seconds` and answer what was prepared; leak: the same in a thread that outlives the call, as work on a
-        device does; slow first: the first call takes `seconds` more; pad: -1 but for the nearest; repeat: the nearest again
+        device does; slow first: the first call takes `seconds` more; slow few: each query takes `seconds`, and in calls with fewer
+        than `FEW` three times as long; builds differ: the first build finds all, the second one fewer for each query, and so on; pad: -1 but for the nearest; repeat: the nearest again
         and again; one wrong: the last neighbour is the farthest point; wrong distances: right points, in their order.
     seconds : float
     """
@@ -53,6 +55,9 @@ class Backend(Base):
     def load(self, path):
         self.train = np.load(path)
 
+    def least_queries(self, queries):
+        return FEW if self.what == "slow few" and queries >= FEW else 1
+
     def search(self, queries, k):
         return np.argsort(self.metric.keys(queries[:, None], self.train), axis=1)[:, :k]
 
@@ -67,6 +72,9 @@ class Backend(Base):
                     self.running = threading.Thread(target=wait, args=(self.seconds,))
                     self.running.start()
                 return self.prepared[len(queries)]
+            case "slow few":
+                wait(self.seconds * len(queries) * (3 if len(queries) < FEW else 1))
+                return np.zeros((len(queries), k), np.int64)
             case "slow first" if not self.called:
                 self.called = True
                 wait(self.seconds)
@@ -74,6 +82,8 @@ class Backend(Base):
         match self.what:
             case "pad":
                 ids[:, 1:] = -1
+            case "builds differ":
+                ids[:, k - self.build :] = -1
             case "repeat":
                 ids[:] = ids[:, :1]
             case "one wrong":

@@ -3,6 +3,7 @@
 import os
 
 import joblib
+from sklearn import get_config
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_info
 
@@ -34,6 +35,13 @@ class Backend(Base):
     def threads_used(self):
         pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"]
         return max(pools, default=len(os.sched_getaffinity(0)))
+
+    def least_queries(self, queries):
+        # Brute force shares the points among its threads rather than the queries, if there are so few (the heuristic of
+        # sklearn.metrics._pairwise_distances_reduction.ArgKmin).
+        few = 4 * get_config()["pairwise_dist_chunk_size"] * self.threads
+        brute = self.neighbours._fit_method == "brute"
+        return few + 1 if brute and few < queries < len(self.neighbours._fit_X) else 1
 
     def fit(self, train):
         yield "transfer"

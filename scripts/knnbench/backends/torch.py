@@ -69,6 +69,9 @@ class Backend(Base):
         per_pair = MATRICES if self.metric.expanded or self.metric.name == "manhattan" else MATRICES * d
         return max(1, free // (4 * n * per_pair))
 
+    def least_queries(self, queries):
+        return min(self.step or queries, queries)  # the whole matrix is what the variant without batches is about
+
     def keys(self, queries):
         if self.metric.expanded:
             centred = queries - self.centre

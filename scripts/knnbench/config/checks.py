@@ -86,6 +86,9 @@ def resolve(config, schema, replaced=()):
         raise ConfigError(f"suites.{name}: results/{name} has another meaning; give the suite another name")
     for name, suite in config["suites"].items():
         suite.setdefault("backends", [each for each, backend in config["backends"].items() if not backend["named"]])
+        controls = [each for each, backend in config["backends"].items() if backend["control"]]
+        named = [each for each in suite["backends"] if each not in controls]
+        suite["backends"] = named + controls * suite["controls"]
         require_known(f"suites.{name}.datasets", suite["datasets"], config["datasets"])
         require_known(f"suites.{name}.backends", suite["backends"], config["backends"])
     for name, claim in config["claims"].items():

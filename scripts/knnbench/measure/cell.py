@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from knnbench.measure.clock import Timing, elapsed_ns
-from knnbench.measure.queries import measure_batches, measure_energy, measure_queries
+from knnbench.measure.queries import choose_queries, measure_batches, measure_energy, measure_queries
 from knnbench.measure.record import classify, describe
 from knnbench.problem.datasets import Unavailable, read_dataset
 from knnbench.problem.recall import score
@@ -38,6 +38,7 @@ class Task:
     device: str
     n_neighbors: int | None
     index: Path | None
+    build: int
     threads: int
     max_fit_s: float
     timing: Timing | None
@@ -85,17 +86,19 @@ def _measure(task, reporter):
     else:
         fit(task, backend, dataset.train, reporter)
         memory.report("fit")
-    ids = measure_queries(task, backend, dataset.test, reporter)
+    queries = backend.questions(dataset)
+    rows = choose_queries(task, backend, queries, reporter)
+    ids = measure_queries(task, backend, queries[rows], reporter)
     reporter.add(noise=watch.report(), gpu_state=gpu.state() if task.device == "gpu" else None)
     memory.report("query")
-    grades = grade(task, dataset, ids, reporter)
+    grades = grade(task, dataset, rows, ids, reporter)
     # From here on the cell has its numbers: what goes wrong below cannot take them away (record.conclude).
     reporter.add(graded=grades)
-    write_answer(task.answer, ids)
+    write_answer(task.answer, rows, ids)
     watch = Watch()
-    measure_batches(task, backend, dataset.test, reporter)
+    measure_batches(task, backend, queries, len(rows), reporter)
     reporter.add(batch_noise=watch.report())
-    measure_energy(task, backend, dataset.test, reporter)
+    measure_energy(task, backend, queries[rows], reporter)
     return grades
 
 
@@ -167,6 +170,7 @@ def prepare(task, reporter):
         if task.device == "gpu" and classify(error, "gpu") == "failed":
             raise NotMeasured("unavailable", f"this {task.module} cannot use the GPU: {error}") from error
         raise
+    backend.build = task.build
     imported_ns += time.perf_counter_ns() - start  # opening the device belongs to loading the library
     reporter.add(phases_ns={"import": imported_ns})
     if reason := backend.unsupported(k, n, d):
@@ -199,21 +203,23 @@ def size_of(path):
     return sum(each.stat().st_size for each in [path, *path.rglob("*")] if each.is_file())
 
 
-def grade(task, dataset, ids, reporter):
-    """Score an answer; the cell's status and reason."""
+def grade(task, dataset, rows, ids, reporter):
+    """Score an answer to the queries of these numbers; the cell's status and reason."""
     reporter.enter("score", UNTIMED_LIMIT_S)
-    grades = score(dataset.metric, dataset.train, dataset.test, ids, task.n_neighbors, dataset.neighbors, dataset.distances)
+    asked = dataset.test[rows], ids, task.n_neighbors, dataset.neighbors[rows], dataset.distances[rows]
+    grades = score(dataset.metric, dataset.train, *asked)
     reporter.add(**grades)
     if grades["recall"] >= task.timing.min_recall:
         return {"status": "ok"}
     return {"status": "low_recall", "reason": f"recall {grades['recall']:.3f} is below {task.timing.min_recall:g}"}
 
 
-def write_answer(path, ids):
-    """Keep the ids that were returned, shape (q, k), int32: whoever doubts the recall can count again."""
+def write_answer(path, rows, ids):
+    """Keep which queries were asked, shape (q,), and the ids that were returned, shape (q, k), int32: whoever doubts the recall
+    can count again."""
     part = path.with_name(f".{path.name}")
     with open(part, "wb") as file:
-        np.savez_compressed(file, ids=np.asarray(ids, np.int32))
+        np.savez_compressed(file, queries=np.asarray(rows, np.int32), ids=np.asarray(ids, np.int32))
     os.replace(part, path)
 
 

@@ -18,6 +18,7 @@ class Timing:
     max_repeats: int
     budget_s: float
     rel_ci: float
+    pass_s: float
     max_query_s: float
     min_recall: float
     batch_sizes: list

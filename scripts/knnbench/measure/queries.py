@@ -1,5 +1,6 @@
-"""Queries that are timed: passes over all of them, calls with few, and passes that are weighed."""
+"""Queries that are timed: passes over all of them or a subset, calls with few, and passes that are weighed."""
 
+import math
 import sys
 import time
 
@@ -8,6 +9,9 @@ import numpy as np
 from knnbench.measure.clock import each_ns, elapsed_ns, repeat
 from knnbench.system.machine import energy, energy_between
 
+LEAST = 100  # queries of a subset
+FEWEST = 20  # asked first; who cannot answer so many within the limit of a pass has no time
+CALLS = 3  # of a batch size, whatever they take
 ENERGY_S = 1.0  # how long passes go on to be weighed: many updates of the counters
 
 
@@ -21,22 +25,62 @@ def passes(task, backend, queries):
     return works
 
 
+def choose_queries(task, backend, queries, reporter):
+    """Compile, ask for the first time, and choose what a pass asks: all queries, or as many as are answered in `pass_s`.
+
+    How many these are is told by small passes, the last of an eighth of `pass_s` at least. A subset is a multiple of what the
+    library searches as it searches all queries (`Backend.least_queries`), but where that takes longer than a pass may.
+
+    Returns
+    -------
+    rows : ndarray, shape (queries of a pass,)
+        Their numbers, ascending, drawn by `timing.seed`. They have been asked once.
+    """
+    timing, total = task.timing, len(queries)
+    order = np.random.default_rng(timing.seed).permutation(total)
+    if backend.compiles:
+        reporter.enter("compile", timing.max_query_s + task.max_fit_s)
+        elapsed, _ = elapsed_ns(lambda: backend.compile(queries, task.n_neighbors), backend.synchronize)
+        reporter.add(phases_ns={"compile": elapsed})
+
+    def ask(number):
+        """Seconds of a pass over the first of the order."""
+        reporter.enter("first_query", timing.max_query_s)
+        elapsed, _ = elapsed_ns(passes(task, backend, queries[np.sort(order[:number])])["host"], backend.synchronize)
+        return elapsed / 1e9
+
+    own = backend.least_queries(total)
+    least = own * math.ceil(LEAST / own)
+    chosen = math.isinf(timing.pass_s) or least >= total
+    asked = total if chosen else FEWEST
+    reporter.add(phases_ns={"first_query": round(ask(asked) * 1e9)})
+    while not chosen:
+        taken = ask(asked)  # again: the first pass of a size may compile, or warm up
+        fits = int(asked * timing.pass_s / taken)
+        too_long = asked < least and taken * least / asked > timing.max_query_s
+        near = asked >= least and fits < 8 * asked
+        chosen = fits >= total or too_long or near
+        if fits >= total:
+            number = total
+        elif too_long:
+            number = max(FEWEST, fits)
+        else:
+            number = max(least, fits // least * least if near else fits // 4)
+        if number != asked:
+            ask(number)
+        asked = number
+    reporter.add(queries_timed=asked, least_queries=least)
+    return np.sort(order[:asked])
+
+
 def measure_queries(task, backend, queries, reporter):
-    """Time passes over all queries, the first one apart.
+    """Time passes over queries that have been asked before.
 
     Returns
     -------
     ids : ndarray, shape (q, k), the answer that is graded
     """
     timing, works = task.timing, passes(task, backend, queries)
-    if backend.compiles:
-        reporter.enter("compile", timing.max_query_s + task.max_fit_s)
-        elapsed, _ = elapsed_ns(lambda: backend.compile(queries, task.n_neighbors), backend.synchronize)
-        reporter.add(phases_ns={"compile": elapsed})
-    reporter.enter("first_query", timing.max_query_s)
-    elapsed, _ = elapsed_ns(works["host"], backend.synchronize)
-    reporter.add(phases_ns={"first_query": elapsed})
-
     reporter.enter("query", timing.max_query_s)
     answers = {}
     for residency, work in works.items():
@@ -51,14 +95,15 @@ def measure_queries(task, backend, queries, reporter):
     return answers["host"]
 
 
-def measure_batches(task, backend, queries, reporter):
+def measure_batches(task, backend, queries, most, reporter):
     """Time single calls with few queries, one above all: what a service waits for.
 
     The queries are a seeded subset, each in one call of a size. The first call of a size is apart: JAX and KeOps compile then.
+    Sizes over `most`, the queries of a pass, would take longer than one.
     """
     timing = task.timing
     order = np.random.default_rng(timing.seed).permutation(len(queries))
-    for size in [1, *timing.batch_sizes]:
+    for size in [1, *(size for size in timing.batch_sizes if size <= most)]:
         batches = [queries[order[first : first + size]] for first in range(0, len(queries) - size + 1, size)]
         works = [passes(task, backend, batch) for batch in batches[: timing.batch_calls + 1]]
         for residency in works[0] if works else ():
@@ -67,13 +112,13 @@ def measure_batches(task, backend, queries, reporter):
             elapsed, _ = elapsed_ns(first, backend.synchronize)
             reporter.add(first_batch_ns={residency: {str(size): elapsed}})
             reporter.enter("batches", timing.max_query_s)
-            for elapsed in each_ns(calls, backend.synchronize, timing.batch_budget_s, timing.min_repeats):
+            for elapsed in each_ns(calls, backend.synchronize, timing.batch_budget_s, min(CALLS, timing.min_repeats)):
                 reporter.add(batch_ns={residency: {str(size): [elapsed]}})
                 reporter.allow(timing.max_query_s)
 
 
 def measure_energy(task, backend, queries, reporter):
-    """Weigh passes over all queries where the machine has counters that can be read."""
+    """Weigh passes over queries where the machine has counters that can be read."""
     if not energy(task.device):
         return
     for residency, work in passes(task, backend, queries).items():

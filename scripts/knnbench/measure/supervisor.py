@@ -17,6 +17,7 @@ from knnbench.system import gpu, isolation, machine
 from knnbench.system.files import write_atomically
 
 WAIT_S = 5  # for others' cells on this machine, after which the end of the job's time says nothing of the cell
+FIT = ("transfer", "train", "add")  # phases
 UNKNOWN = "unknown"  # how gpu.describe begins if the driver does not answer
 
 
@@ -48,9 +49,10 @@ def supervise(arguments, threads, command):
     if no_gpu:
         lacking = "the driver shows no NVIDIA GPU here"
     facts = machine.describe("cpu" if no_gpu else arguments.device)
-    built = {}
-    if arguments.index and arguments.n_neighbors:
-        built = json.loads((arguments.index / "fit.json").read_text(encoding="utf-8"))
+    built = record_of(arguments.index) if arguments.index and arguments.n_neighbors else {}
+    if arguments.first and (first := take_again(arguments.first, arguments.index, arguments.rebuild_s)):
+        write(out, first, job)
+        return
     known = {
         "schema_version": record.SCHEMA_VERSION,
         "started": started,
@@ -101,13 +103,33 @@ def write(out, written, job, note=finish):
         sys.exit(f"{out}: {error.strerror}; make room, or let it be written, and run again: what is complete is kept")
 
 
+def record_of(index):
+    """The record of the fit of an index."""
+    return json.loads((index / "fit.json").read_text(encoding="utf-8"))
+
+
+def take_again(first, index, rebuild_s):
+    """Take the first round's index for this one, if it took longer than `rebuild_s` to build, or could not be built.
+
+    Returns
+    -------
+    record : dict, of that fit; None if this round has to build its own
+    """
+    record = record_of(first)
+    if record["status"] == "ok":
+        if sum(record["phases_ns"][phase] for phase in FIT) <= rebuild_s * 1e9:
+            return None
+        os.symlink(os.path.relpath(first / "index", index), index / "index")
+    return record | {"one_build": True}
+
+
 def fit_of(built):
     """What the record of a cell takes over from the record of its index: the fit, which the cell did not repeat."""
-    fit = {"phases_ns": ("transfer", "train", "add"), "memory_bytes": ("fit",), "device_memory_bytes": ("fit",)}
+    fit = {"phases_ns": FIT, "memory_bytes": ("fit",), "device_memory_bytes": ("fit",)}
     found = {
         key: {name: built[key][name] for name in names if name in built[key]} for key, names in fit.items() if key in built
     }
-    renamed = {"index_bytes": "index_bytes", "noise": "fit_noise", "machine": "fit_machine"}
+    renamed = {"index_bytes": "index_bytes", "one_build": "one_build", "noise": "fit_noise", "machine": "fit_machine"}
     return found | {new: built[old] for old, new in renamed.items() if old in built}
 
 

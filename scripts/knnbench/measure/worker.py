@@ -31,6 +31,7 @@ def work(arguments, threads):
             device=arguments.device,
             n_neighbors=arguments.n_neighbors,
             index=arguments.index,
+            build=arguments.build,
             threads=threads,
             max_fit_s=arguments.max_fit_s,
             timing=arguments.timing and cell.Timing(**arguments.timing),

@@ -41,12 +41,13 @@ def time_of(row, kind, limits, any_recall):
     Returns
     -------
     low, middle, high : float
-        `UNKNOWN` if the cell was not run; infinite if it gave no answer. A fit was timed once and has no interval.
+        `UNKNOWN` if the cell was not run; infinite if it gave no answer. A fit has an interval if rounds built their own.
     """
     if row is None:
         return UNKNOWN
     if kind == "fit" and row["fit_s"] is not None:
-        return (row["fit_s"],) * 3
+        low, high = (row["fit_s"] if row[end] is None else row[end] for end in ("fit_low_s", "fit_high_s"))
+        return low, row["fit_s"], high
     if row["status"] in ("timeout_fit", "timeout_query") and f"{kind} was ended at its time limit" not in str(row["reason"]):
         # Of another stage than the one that is asked for, or at the limit of a queue's job: how long it takes is not known.
         if kind == "query" and "fit was ended at its time limit" in str(row["reason"]):

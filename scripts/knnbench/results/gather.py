@@ -11,7 +11,8 @@ from knnbench.results.machines import machine_of, machine_words
 from knnbench.results.roofline import least_time, least_work
 
 PHASES = ("import", "load", "transfer", "train", "add", "compile", "first_query")
-FIT = ("transfer", "train", "add")
+FIT = {"transfer", "train", "add"}
+QUANTILES = ("recall_p05", "recall_p25", "recall_p50", "recall_zero")
 MEMORY = ("loaded", "fit", "query")
 
 
@@ -25,19 +26,64 @@ def max_of_known(values):
 
 
 def times(records, residency):
-    """Samples of a cell in seconds, a list per round that has any."""
-    rounds = [record.get("query_ns", {}).get(residency, []) for record in records]
-    return [[ns / 1e9 for ns in samples] for samples in rounds if samples]
+    """Seconds of passes over all queries, a list per round that has any; of a subset, as many times longer as it has fewer."""
+    rounds = []
+    for record in records:
+        if samples := record.get("query_ns", {}).get(residency):
+            share = record["queries_timed"] / record["dataset"]["queries"]
+            rounds.append([ns / 1e9 / share for ns in samples])
+    return rounds
 
 
-def flags_of(records, rounds, fraction):
-    """Words for what a reader should doubt: the machine, the samples, or the measurement itself."""
+def ranges(records, deterministic):
+    """What varies between the builds of an index: the time of the fit with its interval, and the recall.
+
+    Parameters
+    ----------
+    records : list of dict, one per round
+    deterministic : bool, whether the rounds share one saved build, since each is the same
+
+    Returns
+    -------
+    found : dict
+        fit_s; fit_low_s, fit_high_s, of two builds or more; recall, the median, and recall_low, recall_high, the range.
+    """
+    built = records[:1] if deterministic or any(record.get("one_build") for record in records) else records
+    phases = [record.get("phases_ns", {}) for record in built]
+    fits = [[sum(each[phase] for phase in FIT) / 1e9] for each in phases if FIT <= each.keys()]
+    fit = low = high = None
+    if len(fits) > 1:
+        pooled = estimate(fits)
+        fit, (low, high) = math.exp(pooled.log), interval(pooled)
+    elif fits:
+        fit = fits[0][0]
+    recalls = [record["recall"] for record in records if record.get("recall") is not None]
+    found = {"fit_s": fit, "fit_low_s": low, "fit_high_s": high, "recall": median_of_known(recalls)}
+    return found | {"recall_low": min(recalls, default=None), "recall_high": max(recalls, default=None)}
+
+
+def is_no_control(what, recall, n, k, places):
+    """Whether a control is not what it is called: nothing but the right answer, or chance beyond six standard deviations."""
+    chance = k / n
+    return recall < 1 if what == "null" else abs(recall - chance) > 6 * math.sqrt(chance * (1 - chance) / places)
+
+
+def flags_of(records, rounds, found):
+    """Words for what a reader should know or doubt: the machine, the samples, or the measurement itself.
+
+    Parameters
+    ----------
+    records : list of dict
+    rounds : list of list of float, as `times` returns them
+    found : dict, words -> bool, what its caller knows besides
+    """
     noises = [record.get(stretch, {}) for record in records for stretch in ("noise", "batch_noise")]
     before = [record["machine"].get("gpu_before") or {} for record in records]
     after = [record.get("gpu_state") or {} for record in records]
     slowed = {reason for state in after for reason in state.get("slowed_by", ())} - {"SwPowerCap"}  # usual under full load
     # The driver's utilisation looks back a second, at the cell before: others are there only if they have a process.
     busy = any((state.get("busy_percent") or 0) > 5 and state.get("processes") for state in before)
+    subsets = [record for record in records if "queries_timed" in record]
     found = {
         "noisy": busy or any(noise.get("noisy") for noise in noises),
         "fit_elsewhere": any(
@@ -49,24 +95,25 @@ def flags_of(records, rounds, fraction):
         "inherited": any({"LD_LIBRARY_PATH", "CXX"} & record["machine"].get("variables", {}).keys() for record in records),
         "drift": any(drifts(samples) for samples in rounds),
         "bimodal": any(is_bimodal(samples) for samples in rounds),
-        "above_ceiling": fraction is not None and fraction > 1,
+        "one_build": any(record.get("one_build") for record in records),
+        "subset": any(record["queries_timed"] < record["dataset"]["queries"] for record in subsets),
+        "small_subset": any(record["queries_timed"] < min(record["least_queries"], record["dataset"]["queries"]) for record in subsets),
+        **found,
     }
     return "; ".join(name for name, holds in found.items() if holds)
 
 
-def batch_quantiles(records, residency, size):
-    """Latency of calls with `size` queries, all rounds together: the first call of each round apart.
+def quantiles(calls):
+    """Of sorted times: calls, their number, and p50_s, p95_s, p99_s by nearest rank; of fewer than 100, p99 is the slowest."""
+    ranks = {percent: max(0, math.ceil(percent / 100 * len(calls)) - 1) for percent in (50, 95, 99)}
+    return {"calls": len(calls)} | {f"p{percent}_s": calls[rank] if calls else None for percent, rank in ranks.items()}
 
-    Returns
-    -------
-    found : dict
-        calls; first_s, median over rounds; p50_s, p95_s, p99_s by nearest rank: of fewer than 100 calls, p99 is the slowest.
-    """
+
+def batch_quantiles(records, residency, size):
+    """Latency of calls with `size` queries, all rounds together: as `quantiles`, and first_s, the first call of each round."""
     calls = sorted(ns / 1e9 for record in records for ns in record.get("batch_ns", {}).get(residency, {}).get(str(size), []))
     first = median_of_known([record.get("first_batch_ns", {}).get(residency, {}).get(str(size)) for record in records])
-    found = {"calls": len(calls), "first_s": None if first is None else first / 1e9}
-    ranks = {percent: max(0, math.ceil(percent / 100 * len(calls)) - 1) for percent in (50, 95, 99)}
-    return found | {f"p{percent}_s": calls[rank] if calls else None for percent, rank in ranks.items()}
+    return quantiles(calls) | {"first_s": None if first is None else first / 1e9}
 
 
 def left_out(config, cell, status, reason):
@@ -126,7 +173,16 @@ def row(config, cell, dataset, records, residency, ceiling):
     seconds = {phase: None if ns is None else ns / 1e9 for phase, ns in phases.items()}
     if seconds["load"] is not None:
         seconds["load"] += seconds["load_index"] or 0
-    fitted = all(seconds[phase] is not None for phase in FIT)
+    vary = ranges(records, backend["saves"] and backend["deterministic"])
+    timed = min((record["queries_timed"] for record in records if "queries_timed" in record), default=None)
+    timing, control = config["timing"], backend["control"]
+    known = {
+        "above_ceiling": fraction is not None and fraction > 1,
+        "over_page_limit": (vary["fit_s"] or 0) > timing["page_fit_s"] or (median or 0) > timing["page_query_s"],
+        "no_control": control
+        and vary["recall"] is not None
+        and is_no_control(backend["parameters"].get("what"), vary["recall"], n, cell.k, timed * cell.k),
+    }
     single = batch_quantiles(records, residency, 1)
     joules = {place: over_rounds("energy_j", place, residency) for place in ("cpu", "gpu")}
     machine, gpu = worst["machine"], worst.get("gpu_state") or {}
@@ -148,11 +204,14 @@ def row(config, cell, dataset, records, residency, ceiling):
         "n_neighbors": cell.k,
         "status": worst["status"],
         "reason": worst["reason"],
-        "flags": flags_of(records, rounds, fraction),
-        "recall": median_of_known([record.get("recall") for record in records]),
+        "flags": flags_of(records, rounds, known),
+        "control": control,
+        **{name: vary[name] for name in ("recall", "recall_low", "recall_high")},
+        **{name: median_of_known([record.get(name) for record in records]) for name in QUANTILES},
         "recall_ids": median_of_known([record.get("recall_ids") for record in records]),
         "wrong_neighbors": max_of_known([record.get("wrong_neighbors") for record in records]),
         "distance_error": max_of_known([record.get("distance_error") for record in records]),
+        "queries_timed": timed,
         "queries_per_s": q / median if median else None,
         "query_median_s": median,
         "query_low_s": low,
@@ -167,14 +226,14 @@ def row(config, cell, dataset, records, residency, ceiling):
         "single_p99_s": single["p99_s"],
         "single_first_s": single["first_s"],
         "single_calls": single["calls"],
-        "fit_s": sum(seconds[phase] for phase in FIT) if fitted else None,
+        **{name: vary[name] for name in ("fit_s", "fit_low_s", "fit_high_s")},
         **{f"{phase}_s": seconds[phase] for phase in PHASES},
         "index": "saved" if backend["saves"] else "in the cell",
         "index_bytes": median_of_known([record.get("index_bytes") for record in records]),
         **{f"{name}_bytes": over_rounds("memory_bytes", name) for name in MEMORY},
         **{f"device_{name}_bytes": over_rounds("device_memory_bytes", name) for name in MEMORY},
         "max_rss_bytes": max(record["max_rss_bytes"] for record in records) or None,
-        **{f"{place}_joules_per_query": None if joules[place] is None else joules[place] / q for place in joules},
+        **{f"{place}_joules_per_query": None if joules[place] is None else joules[place] / timed for place in joules},
         "least_operations": operations,
         "least_bytes": moved,
         "ceiling_fraction": fraction,
@@ -200,7 +259,13 @@ def row(config, cell, dataset, records, residency, ceiling):
 
 
 def batch_rows(config, cell, records, residency):
-    """One row per batch size of a cell: latencies of calls with that many queries."""
+    """One row per batch size of a cell, the last one for whole passes: latencies of calls with that many queries."""
+    sizes = [1, *config["timing"]["batch_sizes"]]
+    found = {size: batch_quantiles(records, residency, size) for size in sizes}
+    if passes := [record for record in records if record.get("query_ns", {}).get(residency)]:
+        whole = passes[0]["queries_timed"]
+        same = [record["query_ns"][residency] for record in passes if record["queries_timed"] == whole]
+        found[whole] = quantiles(sorted(ns / 1e9 for samples in same for ns in samples)) | {"first_s": None}
     return [
         {
             "dataset": cell.dataset,
@@ -210,15 +275,15 @@ def batch_rows(config, cell, records, residency):
             "n_neighbors": cell.k,
             "machine": machine_words(records[0]["machine"]),
             "batch_size": size,
-            **(found := batch_quantiles(records, residency, size)),
-            "queries_per_s": size / found["p50_s"] if found["calls"] else None,
+            **each,
+            "queries_per_s": size / each["p50_s"] if each["calls"] else None,
         }
-        for size in (1, *config["timing"]["batch_sizes"])
+        for size, each in found.items()
     ]
 
 
 def sample_rows(cell, records):
-    """One row per timed call, in the order of measurement; `batch` is the number of queries, all of them if empty."""
+    """One row per timed call, in the order of measurement; `batch` is empty for passes, `queries` how many a call asked."""
     rows = []
     for number, record in enumerate(records):
         passes = [(residency, None, samples) for residency, samples in record.get("query_ns", {}).items()]
@@ -237,6 +302,7 @@ def sample_rows(cell, records):
                 "machine": machine_words(record["machine"]),
                 "round": number,
                 "batch": batch,
+                "queries": record["queries_timed"] if batch is None else batch,
                 "repeat": repeat,
                 "loops": record["loops"][residency] if batch is None else 1,
                 "seconds": ns / 1e9,

@@ -13,9 +13,10 @@ TEXT = (
 )
 # Columns of the other tables than timings.csv.
 SEARCH = ("dataset", "n_neighbors", "residency", "machine")
-SAMPLE = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", "round", "batch", "repeat", "loops", "seconds")
-BATCH = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", "batch_size", "calls", "first_s", "p50_s")
-BATCH += ("p95_s", "p99_s", "queries_per_s")
+SAMPLE = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", "round", "batch", "queries", "repeat")
+SAMPLE += ("loops", "seconds")
+BATCH = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", "batch_size", "calls", "p50_s", "p95_s")
+BATCH += ("p99_s", "first_s", "queries_per_s")
 COMPARISON = (*SEARCH, "faster", "slower", "ratio", "ratio_low", "ratio_high", "verdict")
 # What a name has for figures and tables.
 WORDS = {"backend": "label", "dataset": "title"}

@@ -71,7 +71,7 @@ def host_bytes(size, backend):
 
 def longest_s(timing):
     """Seconds that a cell can take before each of its limits has ended it, ten minutes for imports and scoring included."""
-    passes = 3 + 2 * timing["min_repeats"] * (2 + len(timing["batch_sizes"]))
+    passes = 5 + 2 * (timing["min_repeats"] + 4 * (1 + len(timing["batch_sizes"])))
     attempts = 3 if timing["retry_noisy"] else 1
     return 600 + attempts * (2 * timing["max_fit_s"] + passes * timing["max_query_s"])
 
@@ -81,7 +81,8 @@ def expect_cell(cell, size, backend, seen, timing):
     work = size.n * size.q * size.d
     like = nearest(seen, cell.device, size, cell.k)
     if like is None:
-        query, fit, fixed, finished = work / UNKNOWN_RATE[cell.device], 0.0, UNKNOWN_CELL_S, True
+        query = 0.0 if backend["control"] else work / UNKNOWN_RATE[cell.device]
+        fit, fixed, finished = 0.0, UNKNOWN_CELL_S, True
     else:
         ratio = work / (like.n * like.q * like.d)
         finished = like.status not in NOT_RUN or like.status.startswith("timeout")
@@ -99,9 +100,9 @@ def expect_cell(cell, size, backend, seen, timing):
     seconds = fixed + (0 if backend["saves"] else min(fit, timing["max_fit_s"]))
     if not finished or fit > timing["max_fit_s"]:
         return seconds, build
-    if query > timing["max_query_s"]:
+    if query > timing["max_query_s"] and backend["parameters"].get("batch") == "all":  # which asks no subset
         return seconds + timing["max_query_s"], build
-    return seconds + query + passes_s(query, timing), build
+    return seconds + min(query, timing["pass_s"]) + passes_s(query, timing), build
 
 
 def expect(config, listed, published, machine):
@@ -131,9 +132,11 @@ def expect(config, listed, published, machine):
         seconds = each_s * (timing["rounds"] - done)
         place = cell.dataset, cell.backend, cell.device
         index = INDEXES / Path(cell.record(0)).parent
-        if build and seconds and place not in built and not index.exists():
+        if build and seconds and place not in built:
             built.add(place)
-            seconds += build + JOB_S
+            one = backend["deterministic"] or build > timing["rebuild_s"]
+            missing = [number for number in range(1 if one else timing["rounds"]) if not (index / f"round{number}").exists()]
+            seconds += len(missing) * (build + JOB_S)
         memory = host_bytes(sizes[cell.dataset], backend)
         expected.append(Expected(cell, seconds, each_s, memory, done == timing["rounds"], build))
     return expected

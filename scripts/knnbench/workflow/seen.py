@@ -38,7 +38,8 @@ class Seen:
 
 
 def passes_s(query_s, timing):
-    """Seconds of the repeats of a pass."""
+    """Seconds of the repeats of a pass, which asks fewer queries if it takes too long with all."""
+    query_s = min(query_s, timing["pass_s"])
     return max(timing["min_repeats"] * query_s, min(timing["budget_s"], timing["max_repeats"] * query_s))
 
 
@@ -91,7 +92,7 @@ def from_record(record, backend, device):
         "index": "saved" if "load_index" in phases else "in the cell",
         "compile_s": phases.get("compile"),
         "first_query_s": phases.get("first_query"),
-        "query_median_s": statistics.median(samples) / 1e9 if finished else None,
+        "query_median_s": statistics.median(samples) / 1e9 * dataset["queries"] / record["queries_timed"] if finished else None,
     }
 
 

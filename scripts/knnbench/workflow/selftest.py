@@ -17,6 +17,7 @@ from knnbench.problem.datasets import write_neighbors, write_points
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import in_blocks
 from knnbench.problem.truth import exact_neighbors
+from knnbench.results.gather import is_no_control, ranges, times
 from knnbench.results.intervals import estimate, ratio
 from knnbench.system import machine
 
@@ -28,6 +29,7 @@ TIMING = {
     "max_repeats": 1000,
     "budget_s": 0.2,
     "rel_ci": 0.01,
+    "pass_s": 2,
     "max_query_s": 10,
     "min_recall": 0,
     "batch_sizes": [],
@@ -41,27 +43,26 @@ ROUNDS = 3
 class Bench:
     """A folder with a dataset, where cells of the selftest backend are measured as the workflow measures cells."""
 
-    def __init__(self, folder):
-        self.folder = Path(folder)
+    def __init__(self, folder, queries=20):
+        self.data, self.out = Path(folder, f"{queries}.hdf5"), Path(folder, "record.json")
         generator = np.random.default_rng(0)
-        train, test = generator.random((2000, 4), np.float32), generator.random((20, 4), np.float32)
+        train, test = generator.random((2000, 4), np.float32), generator.random((queries, 4), np.float32)
         metric = METRICS["euclidean"]
-        write_points(self.folder / "data.hdf5", metric, in_blocks(train), in_blocks(test))
-        write_neighbors(self.folder / "data.hdf5", *exact_neighbors(metric, train, test))
+        write_points(self.data, metric, in_blocks(train), in_blocks(test))
+        write_neighbors(self.data, *exact_neighbors(metric, train, test))
 
-    def record(self, what, seconds=0.0, before=()):
+    def record(self, what, seconds=0.0, **how):
         """Measure a cell of the selftest backend; its record."""
-        return self.measure("selftest", {"what": what, "seconds": seconds}, before)
+        return self.measure("selftest", {"what": what, "seconds": seconds}, **how)
 
-    def measure(self, module, parameters, before=()):
+    def measure(self, module, parameters, before=(), build=0):
         """Measure a cell by a command that stands behind the words `before`; its record."""
-        command = [*before, sys.executable, SCRIPTS / "measure_cell.py", "--data", self.folder / "data.hdf5", "--device", "cpu"]
-        command += ["--module", module, "--parameters", json.dumps(parameters)]
+        command = [*before, sys.executable, SCRIPTS / "measure_cell.py", "--data", self.data, "--device", "cpu"]
+        command += ["--module", module, "--parameters", json.dumps(parameters), "--build", str(build)]
         command += ["--n-neighbors", str(K), "--threads", "0", "--memory-gb", "0", "--max-fit-s", "10"]
         command += ["--timing", json.dumps(TIMING), "--spec", SCRIPTS.parent / "envs/pipeline.yaml", "--unpinned"]
-        command += ["--out", self.folder / "record.json"]
-        subprocess.run(command, check=True, capture_output=True)
-        record = json.loads((self.folder / "record.json").read_text(encoding="utf-8"))
+        subprocess.run([*command, "--out", self.out], check=True, capture_output=True)
+        record = json.loads(self.out.read_text(encoding="utf-8"))
         if record["status"] != "ok":
             raise SystemExit(f"a cell of backend {module} ended as {record['status']}: {record['reason']}")
         return record
@@ -111,6 +112,30 @@ def same(bench, pairs):
         _, low, high = ratio(estimate(times[pair, "a"]), estimate(times[pair, "b"]))
         told_apart += not low <= 1 <= high
     return f"at most {pairs // 20} of {pairs} pairs differ", f"{told_apart} differ", told_apart <= pairs // 20
+
+
+def builds(bench):
+    """Indexes whose recall differs from build to build: the row must say between what."""
+    found = ranges([bench.record("builds differ", build=number) for number in range(ROUNDS)], deterministic=False)
+    low, high = found["recall_low"], found["recall_high"]
+    return f"recall {1 - (ROUNDS - 1) / K:g} to 1", f"{low:g} to {high:g}", (low, high) == (1 - (ROUNDS - 1) / K, 1)
+
+
+def slow_few(folder):
+    """A library that takes three times as long per query in calls with few: the least subset must tell its true speed."""
+    record = Bench(folder, 5000).record("slow few", 0.001)
+    found = statistics.median(samples for rounds in times([record], "host") for samples in rounds) / 5 - 1
+    asked = record["queries_timed"]
+    return "5 s for 5,000 queries ± 1%", f"{found:+.3%} from {asked:,} of them", abs(found) < 0.01 and asked < 5000
+
+
+def control(bench, what, recall):
+    """A control is what it is called, and one that is not is seen."""
+    n, q = 2000, 20
+    found = bench.measure("control", {"what": what})["recall"]
+    other = bench.record("one wrong" if what == "null" else "pad")["recall"]
+    held = not is_no_control(what, found, n, K, q * K) and is_no_control(what, other, n, K, q * K)
+    return f"recall about {recall:g}, and {other:g} is refused", f"{found:g}", held
 
 
 def affinity(bench):
@@ -195,6 +220,10 @@ def selftest(pairs):
             "repeated neighbours": lambda: grade(bench, "repeat", 1 / K),
             "one wrong neighbour": lambda: grade(bench, "one wrong", 1 - 1 / K),
             "wrong distances": lambda: grade(bench, "wrong distances", 1),
+            "builds that differ": lambda: builds(bench),
+            "slow in small calls": lambda: slow_few(folder),
+            "control: nothing": lambda: control(bench, "null", 1),
+            "control: chance": lambda: control(bench, "random", K / 2000),
             "inherited affinity": lambda: affinity(bench),
             "inherited thread limit": lambda: thread_limit(bench),
             "quota": lambda: quota(bench),
