@@ -107,7 +107,9 @@ def cell_code(wildcards):
 
 
 def index_of(wildcards, number):
-    return f"results/indexes/{wildcards.dataset}/{wildcards.backend}-{wildcards.device}/round{number}"
+    return (
+        f"results/indexes/{wildcards.dataset}/{wildcards.backend}-{wildcards.device}/round{number}"
+    )
 
 
 def index(wildcards):

@@ -29,7 +29,7 @@ ENVIRONMENTS = {
     (name, device): env
     for name, entry in CONFIG["backends"].items()
     for device, env in entry["environments"].items()
-    if device in DEVICES
+    if device in DEVICES and not entry.get("control")
 }
 
 

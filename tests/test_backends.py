@@ -105,6 +105,7 @@ class TestExact:
     def test_all_points_are_neighbours(self, server, backend, metric):
         check_exact(server, backend, metric, sample(2, K), sample(3, Q), K)
 
+    @pytest.mark.full  # KeOps compiles for every dimension
     def test_one_dimension(self, server, backend, metric):
         check_exact(server, backend, metric, sample(4, d=1), sample(5, Q, d=1), K)
 

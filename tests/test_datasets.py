@@ -122,6 +122,7 @@ def test_points_are_mapped_and_cannot_be_changed(tmp_path):
         train[0] = 0
 
 
+@pytest.mark.full
 def test_many_points_take_little_memory(tmp_path):
     """A GB of points is drawn, written and searched in 800 MB of memory, libraries included."""
     settings = {"metric": "euclidean", "source": "normal", "n": 2_500_000, "d": 100, "queries": 5, "seed": 3, "title": "Large"}

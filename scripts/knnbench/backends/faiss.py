@@ -67,7 +67,8 @@ class Backend(Base):
         return faiss.omp_get_max_threads()
 
     def least_queries(self, queries):
-        # Fewer numbers than that are compared query by query, without BLAS (faiss/utils/distances.cpp): six times as slow at d = 100.
+        # Fewer numbers than that are compared query by query, without BLAS (faiss/utils/distances.cpp): at d = 100 that is
+        # six times as slow.
         by_blas = math.ceil(faiss.cvar.distance_compute_blas_threshold / self.index.d)
         return by_blas if self.device == "cpu" and by_blas <= queries else 1
 

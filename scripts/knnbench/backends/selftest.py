@@ -25,11 +25,12 @@ class Backend(Base):
 
     Parameters
     ----------
-    what : {"", "sleep", "leak", "slow first", "slow few", "pad", "repeat", "one wrong", "wrong distances", "builds differ"}
-        sleep: take `seconds` and answer what was prepared; leak: the same in a thread that outlives the call, as work on a
-        device does; slow first: the first call takes `seconds` more; slow few: each query takes `seconds`, and in calls with fewer
-        than `FEW` three times as long; builds differ: the first build finds all, the second one fewer for each query, and so on; pad: -1 but for the nearest; repeat: the nearest again
-        and again; one wrong: the last neighbour is the farthest point; wrong distances: right points, in their order.
+    what : str
+        Nothing: answer rightly. sleep: take `seconds` and answer what was prepared; leak: the same in a thread that outlives
+        the call, as work on a device does; slow first: the first call takes `seconds` more; slow few: each query takes
+        `seconds`, and three times as long in a call with fewer than `FEW`; pad: -1 but for the nearest; repeat: the nearest
+        again and again; one wrong: the last neighbour is the farthest point; wrong distances: right points, in their order;
+        builds differ: the first build finds all, every later one a neighbour less than the one before.
     seconds : float
     """
 

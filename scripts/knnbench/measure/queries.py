@@ -69,7 +69,7 @@ def choose_queries(task, backend, queries, reporter):
         if number != asked:
             ask(number)
         asked = number
-    reporter.add(queries_timed=asked, least_queries=least)
+    reporter.add(queries_timed=asked, least_queries=min(least, total))
     return np.sort(order[:asked])
 
 

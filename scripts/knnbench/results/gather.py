@@ -50,7 +50,7 @@ def ranges(records, deterministic):
     """
     built = records[:1] if deterministic or any(record.get("one_build") for record in records) else records
     phases = [record.get("phases_ns", {}) for record in built]
-    fits = [[sum(each[phase] for phase in FIT) / 1e9] for each in phases if FIT <= each.keys()]
+    fits = [[sum(each[phase] for phase in FIT) / 1e9] for each in phases if each.keys() >= FIT]
     fit = low = high = None
     if len(fits) > 1:
         pooled = estimate(fits)
@@ -97,7 +97,7 @@ def flags_of(records, rounds, found):
         "bimodal": any(is_bimodal(samples) for samples in rounds),
         "one_build": any(record.get("one_build") for record in records),
         "subset": any(record["queries_timed"] < record["dataset"]["queries"] for record in subsets),
-        "small_subset": any(record["queries_timed"] < min(record["least_queries"], record["dataset"]["queries"]) for record in subsets),
+        "small_subset": any(record["queries_timed"] < record["least_queries"] for record in subsets),
         **found,
     }
     return "; ".join(name for name, holds in found.items() if holds)
@@ -159,9 +159,10 @@ def row(config, cell, dataset, records, residency, ceiling):
             median, (low, high) = math.exp(pooled.log), interval(pooled)
         else:
             median, (low, high) = statistics.median(samples), median_interval(samples)
-    operations, moved = least_work(n, q, d, cell.k) if backend["exact"] and n else (None, None)
+    control = backend["control"]
+    operations, moved = least_work(n, q, d, cell.k) if backend["exact"] and n and not control else (None, None)
     here = ceiling and machine_of(ceiling["machine"]) == machine_of(worst["machine"])
-    if median and backend["exact"] and not backend["prunes"] and here and ceiling["status"] == "ok":
+    if median and operations and not backend["prunes"] and here and ceiling["status"] == "ok":
         fraction = least_time(operations, moved, ceiling) / median
 
     def over_rounds(group, name, share=None):
@@ -175,7 +176,7 @@ def row(config, cell, dataset, records, residency, ceiling):
         seconds["load"] += seconds["load_index"] or 0
     vary = ranges(records, backend["saves"] and backend["deterministic"])
     timed = min((record["queries_timed"] for record in records if "queries_timed" in record), default=None)
-    timing, control = config["timing"], backend["control"]
+    timing = config["timing"]
     known = {
         "above_ceiling": fraction is not None and fraction > 1,
         "over_page_limit": (vary["fit_s"] or 0) > timing["page_fit_s"] or (median or 0) > timing["page_query_s"],
