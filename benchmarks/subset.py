@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from knnbench.problem.datasets import write_neighbors, write_points
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import in_blocks
-from knnbench.results.gather import times
+from knnbench.results.calls import times
 from knnbench.system import machine
 from knnbench.workflow.cells import query_flags
 

@@ -438,5 +438,7 @@ def test_layers_of_a_run(tmp_path):
     assert saved["backends"]["faiss-hnsw-m4"]["parameters"] == {"index": "A", "fit": {"m": 2}}
     assert not saved["backends"]["faiss-hnsw-m4"]["saves"] and saved["backends"]["faiss-hnsw-m4"]["label"] == "faiss-hnsw-m4"
     assert saved["datasets"] == {"1000": GOOD_DATASET | {"queries": 10_000, "seed": 0, "title": "1000"}}
-    assert saved["suites"]["2024"] == {"datasets": ["1000"], "backends": ["faiss-hnsw-m4"], "n_neighbors": [1, 2]}
+    controls = ["control-null", "control-random"]
+    suite = {"datasets": ["1000"], "backends": ["faiss-hnsw-m4", *controls], "controls": True, "n_neighbors": [1, 2]}
+    assert saved["suites"]["2024"] == suite
     assert saved["timing"] == CONFIG["timing"] | {"rounds": 2, "seed": 5, "threads": 1}

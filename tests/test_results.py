@@ -14,8 +14,9 @@ from conftest import ROOT
 from knnbench.config.suite import Cell
 from knnbench.draw.figures import styles
 from knnbench.results import intervals
+from knnbench.results.calls import batch_rows, sample_rows
 from knnbench.results.comparisons import compare
-from knnbench.results.gather import batch_rows, is_no_control, left_out, row, sample_rows
+from knnbench.results.gather import is_no_control, left_out, row
 from knnbench.results.machines import by_machine, rounds_by_machine
 from knnbench.results.tables import COMPARISON
 from knnbench.results.words import summarise

@@ -107,7 +107,7 @@ class Run:
             [str(path)],
             **{"dataset": "data", "backend": cell.backend, "device": "cpu", "k": str(cell.k), "round": "0"},
         )
-        path.write_text(json.dumps({"dataset": {"queries": 1000}, "reason": "", **record}), encoding="utf-8")
+        path.write_text(json.dumps({"queries_timed": 1000, "reason": "", **record}), encoding="utf-8")
         self.end(job, done)
 
     def fail(self, job):
@@ -316,7 +316,7 @@ def test_a_run_on_a_terminal(bare):
     assert run.wait() == 0, said.decode()
     lines = shown(said.decode())
     assert [line for line in lines if re.fullmatch(r"dataset        toy-euclidean +made in \d+ s", line)], lines
-    assert [line for line in lines if re.fullmatch(r"toy-euclidean  sklearn-brute-cpu  K = 5 +[\d,]+ queries/s", line)], lines
+    assert [line for line in lines if re.fullmatch(r"toy-euclidean  sklearn-brute-cpu +K = 5 +[\d,]+ queries/s", line)], lines
     assert [line for line in lines if re.fullmatch(r"cells +█{20}    1 of 1   1 ok", line)], lines
     assert not [line for line in lines if re.search("Job \\d|Finished|steps|Select|Job stats|now:", line)], lines
     (log,) = bare.glob(".snakemake/log/*.log")

@@ -41,7 +41,7 @@ def measured(record, exact):
     samples = record.get("query_ns", {}).get("host", [])
     words = []
     if samples and record["status"] in ("ok", "low_recall"):
-        words.append(f"{record['dataset']['queries'] / statistics.median(samples) * 1e9:>12,.0f} queries/s")
+        words.append(f"{record['queries_timed'] / statistics.median(samples) * 1e9:>12,.0f} queries/s")
         words += [] if exact else [f"recall {record['recall']:.3f}"]
     if record["status"] != "ok":
         words.append(textwrap.shorten(f"{record['status']}: {record['reason']}", REASON, placeholder=" ..."))
