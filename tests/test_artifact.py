@@ -163,7 +163,10 @@ def test_a_user_s_own_files(tmp_path, project):
         "datasets": {
             "mine": {"metric": "euclidean", "source": "file", "train": "points.npy", "test": "queries.npy", "license": "CC0"}
         },
-        "suites": {"mine": {"datasets": ["mine", "toy-euclidean"], "backends": ["sklearn-brute"], "n_neighbors": [1]}},
+        "suites": {
+            "mine": {"datasets": ["mine", "toy-euclidean"], "backends": ["sklearn-brute"], "controls": False}
+            | {"n_neighbors": [1]}
+        },
         "figures": {"formats": ["svg"]},
         "timing": {"budget_s": 0.01},
     }

@@ -98,7 +98,7 @@ TOY = """
 suite: toy
 deployment: none
 suites:
-  toy: {datasets: [toy-euclidean], backends: [sklearn-kd-tree, sklearn-brute], n_neighbors: [1, 10]}
+  toy: {datasets: [toy-euclidean], backends: [sklearn-kd-tree, sklearn-brute], controls: false, n_neighbors: [1, 10]}
 timing: {budget_s: 0.01}
 figures: {formats: [svg]}
 sources: [published/cpu-2core]

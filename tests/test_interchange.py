@@ -25,7 +25,7 @@ from knnbench.problem.truth import exact_neighbors
 TINY = """
 suite: tiny
 suites:
-  tiny: {datasets: [toy-euclidean], backends: [sklearn-kd-tree, faiss-hnsw-m4], n_neighbors: [10]}
+  tiny: {datasets: [toy-euclidean], backends: [sklearn-kd-tree, faiss-hnsw-m4], controls: false, n_neighbors: [10]}
 timing: {budget_s: 0.01}
 figures: {formats: [svg]}
 """

@@ -21,7 +21,11 @@ pytestmark = pytest.mark.full
 TINY = """
 suite: tiny
 suites:
-  tiny: {datasets: [toy-euclidean], backends: [sklearn-kd-tree, sklearn-ball-tree, faiss-flat], n_neighbors: [1, 5, 10]}
+  tiny:
+    datasets: [toy-euclidean]
+    backends: [sklearn-kd-tree, sklearn-ball-tree, faiss-flat]
+    controls: false
+    n_neighbors: [1, 5, 10]
 timing: {budget_s: 0.01}
 figures: {formats: [svg]}
 """
@@ -154,7 +158,7 @@ def test_resources_that_others_keep(tiny, environments, tmp_path):
     assert not (another / "resources").exists()
     assert (shared / "datasets/toy-euclidean.hdf5").stat().st_mtime_ns == before
 
-    suites = "suites={tiny: {datasets: [toy-hyperbolic], backends: [sklearn-kd-tree], n_neighbors: [1]}}"
+    suites = "suites={tiny: {datasets: [toy-hyperbolic], backends: [sklearn-kd-tree], controls: false, n_neighbors: [1]}}"
     missing = subprocess.run([*command, "--config", suites], cwd=another, capture_output=True, text=True)
     assert missing.returncode == 1 and "resources_dir" in missing.stderr and "toy-hyperbolic.hdf5" in missing.stderr
     points = "datasets={toy-euclidean: {metric: euclidean, source: normal, n: 500, d: 4, queries: 50, seed: 3}}"

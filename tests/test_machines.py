@@ -33,7 +33,9 @@ TINY = {
     "deployment": "none",
     "gpu": False,
     "datasets": {"small": {"metric": "euclidean", "source": "normal", "n": 500, "d": 4, "queries": 50, "seed": 1}},
-    "suites": {"t": {"datasets": ["small"], "backends": ["sklearn-brute", "sklearn-kd-tree"], "n_neighbors": [1]}},
+    "suites": {
+        "t": {"datasets": ["small"], "backends": ["sklearn-brute", "sklearn-kd-tree"], "controls": False, "n_neighbors": [1]}
+    },
     "timing": {"budget_s": 0.01, "max_query_s": 600, "max_fit_s": 600},
     "figures": {"formats": ["svg"]},
 }
@@ -284,7 +286,7 @@ def test_own_data_where_ours_is_kept_stays(place):
     """It is refused before any job."""
     mine = place / "resources/datasets/mine.hdf5"
     points(mine)
-    suites = {"t": {"datasets": ["mine"], "backends": ["sklearn-brute"], "n_neighbors": [1]}}
+    suites = {"t": {"datasets": ["mine"], "backends": ["sklearn-brute"], "controls": False, "n_neighbors": [1]}}
     edit(place, datasets={"mine": {"metric": "euclidean", "source": "file", "path": str(mine)}}, suites=suites)
     before = mine.read_bytes()
     said, _ = measure(place, check=False)
@@ -324,7 +326,7 @@ def test_only_what_is_ours_is_replaced(tmp_path):
 @pytest.mark.full
 def test_own_data_is_known_by_its_content(place):
     """Older files are noticed; the same bytes with another time, or from another place, are not."""
-    suites = {"t": {"datasets": ["mine"], "backends": ["sklearn-brute"], "n_neighbors": [1]}}
+    suites = {"t": {"datasets": ["mine"], "backends": ["sklearn-brute"], "controls": False, "n_neighbors": [1]}}
     edit(place, datasets={"mine": {"metric": "euclidean", "source": "file", "train": "p.npy", "test": "q.npy"}}, suites=suites)
 
     def draw(n):
@@ -430,7 +432,7 @@ def test_keops_in_folders_that_a_shell_cannot_read(tmp_path, environments):
     place = tmp_path / "My Drive (it's)"
     (place / "resources").mkdir(parents=True)
     shutil.copytree(environments / "keops", place / "resources/environments/keops", symlinks=True)
-    suites = {"t": {"datasets": ["small"], "backends": ["keops"], "n_neighbors": [5]}}
+    suites = {"t": {"datasets": ["small"], "backends": ["keops"], "controls": False, "n_neighbors": [5]}}
     edit(place, deployment="uv", suites=suites)
     (place / "tmp (2)").mkdir()
     _, table = measure(place, variables={"TMPDIR": str(place / "tmp (2)"), "CXX": "env g++"})

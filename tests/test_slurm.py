@@ -31,6 +31,7 @@ suites:
   queue:
     datasets: [toy-euclidean]
     backends: [sklearn-kd-tree, sklearn-brute, hostile-gpu, hostile-sleep, hostile-memory, hostile-slow]
+    controls: false
     n_neighbors: [5]
 figures: {formats: [svg]}
 """

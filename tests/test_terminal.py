@@ -292,7 +292,7 @@ def test_what_jobs_are_expected_to_take(tmp_path, monkeypatch):
 ONE = """
 suite: one
 deployment: none
-suites: {one: {datasets: [toy-euclidean], backends: [sklearn-brute], n_neighbors: [5]}}
+suites: {one: {datasets: [toy-euclidean], backends: [sklearn-brute], controls: false, n_neighbors: [5]}}
 timing: {budget_s: 0.01}
 """
 

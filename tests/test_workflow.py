@@ -34,7 +34,11 @@ DIRECT = {"keops", "faiss-flat", "sklearn-auto", "sklearn-ball-tree", "sklearn-k
 TINY = """
 suite: tiny
 suites:
-  tiny: {datasets: [toy-euclidean], backends: [sklearn-kd-tree, sklearn-brute, faiss-hnsw-m36], n_neighbors: [1, 5, 10]}
+  tiny:
+    datasets: [toy-euclidean]
+    backends: [sklearn-kd-tree, sklearn-brute, faiss-hnsw-m36]
+    controls: false
+    n_neighbors: [1, 5, 10]
 timing: {budget_s: 0.01}
 figures: {formats: [svg]}
 """
@@ -238,7 +242,7 @@ def test_selftest_prints_what_it_found(project):
     done = subprocess.run(run, cwd=project, capture_output=True, text=True)
     rows = [re.split(r"  +", line) for line in done.stdout.splitlines()[1:]]
     verdicts = {row[0]: row[3] for row in rows if len(row) == 4}
-    assert len(verdicts) == 14 and set(verdicts.values()) <= {"ok", "MISSED"}
+    assert len(verdicts) == 18 and set(verdicts.values()) <= {"ok", "MISSED"}
     grades = ("honest answer", "-1 padding", "repeated neighbours", "one wrong neighbour", "wrong distances")
     assert {verdicts[name] for name in grades} == {"ok"}
     assert (done.returncode == 0) == ("MISSED" not in verdicts.values())
@@ -315,7 +319,7 @@ def test_overlay_adds_a_dataset_a_backend_and_a_suite(project):
           faiss-ivfflat-mine: {module: faiss, exact: false, environments: {cpu: faiss-cpu},
                                parameters: {index: "IVF8,Flat", search: {nprobe: 8}}}
         suites:
-          mine: {datasets: [mine], backends: [faiss-ivfflat-mine, sklearn-kd-tree], n_neighbors: [7]}
+          mine: {datasets: [mine], backends: [faiss-ivfflat-mine, sklearn-kd-tree], controls: false, n_neighbors: [7]}
         figures: {formats: [png]}
         """,
     )
@@ -334,7 +338,7 @@ suite: real
 datasets:
   mnist: {metric: euclidean, source: url, url: "http://127.0.0.1:9/points.hdf5", n: 200, d: 8, queries: 10}
 suites:
-  real: {datasets: [toy-euclidean, mnist], backends: [sklearn-kd-tree, sklearn-brute], n_neighbors: [5]}
+  real: {datasets: [toy-euclidean, mnist], backends: [sklearn-kd-tree, sklearn-brute], controls: false, n_neighbors: [5]}
 timing: {budget_s: 0.01}
 figures: {formats: [svg]}
 """
@@ -405,7 +409,7 @@ def test_what_is_not_searched_as_it_came_is_said(bare):
           zeros: {metric: angular, source: url, url: "http://127.0.0.1:9/a/points.hdf5"}
           other: {metric: euclidean, source: url, url: "http://127.0.0.1:9/b/points.hdf5"}
           times: {metric: euclidean, source: file, train: times.npy, test: queries.npy}
-        suites: {mine: {datasets: [zeros, other, times], backends: [sklearn-kd-tree], n_neighbors: [3]}}
+        suites: {mine: {datasets: [zeros, other, times], backends: [sklearn-kd-tree], controls: false, n_neighbors: [3]}}
         timing: {budget_s: 0.01}
         """,
         encoding="utf-8",
@@ -433,7 +437,7 @@ def test_bad_data_stops_with_the_row(project):
         """
         suite: mine
         datasets: {mine: {metric: euclidean, source: file, train: train.npy, test: test.npy}}
-        suites: {mine: {datasets: [mine], backends: [sklearn-kd-tree], n_neighbors: [1]}}
+        suites: {mine: {datasets: [mine], backends: [sklearn-kd-tree], controls: false, n_neighbors: [1]}}
         """,
     )
     done = snakemake("--configfile", overlay, cwd=project, check=False)
