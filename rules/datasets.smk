@@ -43,7 +43,9 @@ rule make_dataset:
         gpu=int(bool(GPU_PYTHON)),
     params:
         python=python("pipeline"),
-        settings=lambda wildcards: resources.made_from(config["datasets"][wildcards.dataset]),
+        settings=lambda wildcards: resources.made_from(
+            config["datasets"][wildcards.dataset], config["truth_k"]
+        ),
         files=lambda wildcards, input: input.files
         or own_files(config["datasets"][wildcards.dataset]),
     message:

@@ -24,7 +24,7 @@ def dataset_memory_mb(wildcards, attempt):
     from knnbench.workflow import plan
 
     size = plan.size_of(wildcards.dataset, config["datasets"][wildcards.dataset])
-    return at_most(2e9 + plan.dataset_bytes(size), attempt)
+    return at_most(2e9 + plan.dataset_bytes(size, config["truth_k"]), attempt)
 
 
 def cell_minutes(wildcards):

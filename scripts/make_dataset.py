@@ -12,7 +12,9 @@ from knnbench.problem.making import make_dataset
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", type=json.loads, required=True, help="the dataset's entry in the configuration, JSON")
+    parser.add_argument(
+        "--settings", type=json.loads, required=True, help="the dataset's entry in the configuration, and truth_k, JSON"
+    )
     parser.add_argument("--files", nargs="*", help="the receipt of its download, or one's own files")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()

@@ -46,7 +46,7 @@ def main():
     resources = Path(config["resources_dir"])
     new = [name for name in sizes if not Path(resources, f"datasets/{name}.hdf5").exists()]
     making = sum(plan.dataset_s(sizes[name], facts["cpus"]) for name in new)
-    disk += sum(plan.dataset_bytes(sizes[name]) for name in new)
+    disk += sum(plan.dataset_bytes(sizes[name], config["truth_k"]) for name in new)
     urls = {config["datasets"][name]["url"]: sizes[name].megabytes for name in new if "url" in config["datasets"][name]}
     megabytes = sum(each for url, each in urls.items() if not Path(resources, "downloads", Path(url).name).exists())
     disk += megabytes * 1e6

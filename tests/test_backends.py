@@ -141,6 +141,13 @@ class TestExact:
         check_exact(server, backend, metric, train, sample(12, Q) * 10, K)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("backend", EXACT, ids=name_of)
+def test_a_thousand_neighbours(server, backend):
+    """The largest K of the schema: no library here has a lower limit."""
+    check_exact(server, backend, "euclidean", sample(14, 1200), sample(15, Q), 1000)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("backend", APPROXIMATE, ids=name_of)
 def test_approximate_answers_are_valid(server, backend, metric):

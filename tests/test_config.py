@@ -59,7 +59,10 @@ BRUTE = {"module": "sklearn", "exact": True, "environments": {"cpu": "sklearn"}}
         ({"datasets__a/b": GOOD_DATASET}, "'a/b' does not match"),
         ({"datasets__digits_euclidean__queries": 1797}, "leaves no points"),
         ({"suites__quick__n_neighbors": [0]}, "0 is less than the minimum of 1"),
-        ({"suites__quick__n_neighbors": [1, 1000]}, "1000 is greater than the maximum of 100"),
+        ({"suites__quick__n_neighbors": [1, 1001]}, "1001 is greater than the maximum of 1000; exact neighbours are kept"),
+        ({"suites__quick__n_neighbors": [1, 101]}, "quick.n_neighbors: K = 101 exceeds datasets.truth_k = 100, .*truth_k: 101"),
+        ({"datasets__truth_k": 99}, "quick.n_neighbors: K = 100 exceeds datasets.truth_k = 99, .*; lower K, or set datasets"),
+        ({"datasets__truth_k": 1001}, "datasets.truth_k: 1001 is greater than the maximum of 1000"),
         ({"suites__quick__n_neighbors": []}, "n_neighbors: .* should be non-empty"),
         ({"suites__quick__datasets": []}, "datasets: .* should be non-empty"),
         ({"suites__quick__datasets": ["rd-z"]}, "suites.quick.datasets: unknown name 'rd-z'; did you mean 'rd-"),
@@ -263,6 +266,13 @@ def test_downloads_are_shared_and_never_confused():
 def test_a_mirror_is_no_dataset(tmp_path):
     config = resolved(datasets__mirror=str(tmp_path))
     assert config["mirror"] == str(tmp_path) and "mirror" not in config["datasets"] and resolved()["mirror"] == ""
+
+
+def test_exact_neighbours_are_kept_up_to_the_largest_k():
+    config = resolved(datasets__truth_k="1000", suites__test__n_neighbors=[1, 500], suite="test")
+    assert config["truth_k"] == used(config)["truth_k"] == 1000 and "truth_k" not in config["datasets"]
+    assert {cell.k for cell in cells(config)} == {1, 500}
+    assert resolved(suites__test__n_neighbors=[500])["truth_k"] == 100  # of a suite that is not run
 
 
 def test_variants_run_where_they_are_named():

@@ -108,6 +108,16 @@ def test_file_is_what_ann_benchmarks_reads(tmp_path):
         assert (np.diff(file["distances"][:], axis=1) >= 0).all()
 
 
+def test_more_neighbours_are_kept_where_they_are_asked_for(tmp_path):
+    settings = {"metric": "euclidean", "source": "uniform", "n": 700, "d": 2, "queries": 5, "seed": 3}
+    few, many, all_of_them = (
+        read_dataset(make(tmp_path, settings | more)) for more in ({}, {"truth_k": 500}, {"truth_k": 1000})
+    )
+    assert [each.neighbors.shape[1] for each in (few, many, all_of_them)] == [100, 500, 700]
+    assert np.array_equal(all_of_them.neighbors[:, :500], many.neighbors) and few.sha256 == many.sha256
+    assert np.array_equal(many.neighbors[:, :100], few.neighbors)
+
+
 def test_same_settings_same_bytes(tmp_path):
     settings = {"metric": "euclidean", "source": "uniform", "n": 50, "d": 2, "queries": 5, "seed": 3}
     digests = [hashlib.sha256(make(tmp_path, settings).read_bytes()).hexdigest() for _ in range(2)]

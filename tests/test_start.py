@@ -70,7 +70,14 @@ def config(tmp_path):
     drawn = {"source": "normal", "metric": "euclidean", "n": 5, "d": 2, "queries": 2, "seed": 0}
     datasets = {"web": web, "drawn": drawn}
     suites = {"two": {"datasets": ["drawn", "web"]}}
-    return {"datasets": datasets, "suites": suites, "suite": "two", "resources_dir": str(tmp_path), "mirror": ""}
+    return {
+        "datasets": datasets,
+        "suites": suites,
+        "suite": "two",
+        "resources_dir": str(tmp_path),
+        "mirror": "",
+        "truth_k": 100,
+    }
 
 
 def test_receipts(config, tmp_path):
@@ -80,8 +87,9 @@ def test_receipts(config, tmp_path):
 
 def test_a_download_does_not_depend_on_what_is_said_of_its_size(config):
     web, drawn = config["datasets"].values()
-    assert json.loads(resources.made_from(web)) == {key: web[key] for key in ("source", "url", "metric")}
-    assert json.loads(resources.made_from(drawn)) == drawn
+    assert json.loads(resources.made_from(web, 100)) == {key: web[key] for key in ("source", "url", "metric")}
+    assert json.loads(resources.made_from(drawn, 100)) == drawn
+    assert json.loads(resources.made_from(drawn, 1000)) == drawn | {"truth_k": 1000}
 
 
 def test_what_could_not_be_had(config, tmp_path):
@@ -98,7 +106,7 @@ def test_what_was_made_from_something_else_becomes_old(config, tmp_path):
     paths = resources.dataset_files(config)
     for name, path in paths.items():
         with h5py.File(path, "w") as file:
-            file.attrs["settings"] = resources.made_from(config["datasets"][name])
+            file.attrs["settings"] = resources.made_from(config["datasets"][name], 100)
     config["datasets"]["drawn"]["seed"] = 1
     resources.age_changed_datasets(config)
     assert paths["drawn"].stat().st_mtime == 1 and paths["web"].stat().st_mtime > 1
@@ -133,7 +141,7 @@ def test_what_others_keep(config, tmp_path):
     (tmp_path / "datasets").mkdir()
     for name, path in resources.dataset_files(config).items():
         with h5py.File(path, "w") as file:
-            file.attrs["settings"] = resources.made_from(config["datasets"][name])
+            file.attrs["settings"] = resources.made_from(config["datasets"][name], 100)
     with pytest.raises(RunError) as error:
         resources.check_kept(config, [tmp_path / "environments/sklearn/freeze.txt"], SPECS)
     assert error.value.args[1:] == (f"{tmp_path}/environments/sklearn: it is not what envs/sklearn.yaml pins",)

@@ -9,11 +9,11 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knnbench.problem.datasets import map_array, write_points
+from knnbench.problem.datasets import TRUTH_K, map_array, write_points
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import check_points, in_blocks
 from knnbench.problem.recall import exact_distances, score
-from knnbench.problem.truth import K_MAX, by_differences, by_products, exact_neighbors, rank
+from knnbench.problem.truth import SPARE, by_differences, by_products, exact_neighbors, rank
 
 
 @pytest.mark.parametrize(
@@ -43,19 +43,19 @@ def test_exact_neighbors_equal_a_sorted_matrix(metric, seed, n, d, grid):
     train, queries = points_of(metric, generator, (n, d), grid), points_of(metric, generator, (11, d), grid)
     neighbors, distances = exact_neighbors(METRICS[metric], train, queries)
     matrix = exact_distances(METRICS[metric], train, queries, np.tile(np.arange(n), (11, 1)))
-    k = min(K_MAX, n)
+    k = min(TRUTH_K, n)
     assert neighbors.shape == distances.shape == (11, k)
     np.testing.assert_allclose(distances, np.sort(matrix, axis=1)[:, :k], rtol=1e-12, atol=0)
     np.testing.assert_allclose(np.take_along_axis(matrix, neighbors, 1), distances, rtol=1e-12, atol=0)
     assert all(len(set(row)) == k for row in neighbors.tolist())
 
 
-def check_against_a_sorted_matrix(metric, train, queries):
-    neighbors, distances = exact_neighbors(METRICS[metric], train, queries)
+def check_against_a_sorted_matrix(metric, train, queries, k=TRUTH_K):
+    neighbors, distances = exact_neighbors(METRICS[metric], train, queries, k)
     matrix = exact_distances(METRICS[metric], train, queries, np.tile(np.arange(len(train)), (len(queries), 1)))
-    assert np.array_equal(distances, np.sort(matrix, axis=1)[:, :K_MAX])
+    assert np.array_equal(distances, np.sort(matrix, axis=1)[:, :k])
     assert np.array_equal(np.take_along_axis(matrix, neighbors, 1), distances)
-    assert all(len(set(row)) == K_MAX for row in neighbors.tolist())
+    assert all(len(set(row)) == min(k, len(train)) for row in neighbors.tolist())
 
 
 # Points, and whether float32 is enough to tell their neighbours apart, as sqrt(d) times its precision.
@@ -86,6 +86,17 @@ def test_float32_is_never_believed(metric, d, kind, capsys):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("n", [400, 1000, 1010, 20_000])  # fewer than K, as many, fewer than candidates, several blocks
+@pytest.mark.parametrize("d", [3, 20])
+def test_a_thousand_neighbors(metric, n, d, capsys):
+    generator = np.random.default_rng(0)
+    train, queries = (points_of(metric, generator, (rows, d), 0) for rows in (n, 20))
+    check_against_a_sorted_matrix(metric, train, queries, 1000)
+    assert "no certificate" not in capsys.readouterr().out
+    check_against_a_sorted_matrix(metric, train[np.arange(n) % 300], queries, 1000)  # every point several times
+
+
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", ["spread", "heavy tails", "clusters", "far"])
 def test_no_other_point_is_below_the_floor(metric, kind):
     """The certificate itself: a bound on float32's error that holds, and that is not so low that it never serves."""
@@ -106,16 +117,17 @@ def test_no_other_point_is_below_the_floor(metric, kind):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_gpu_proposes_the_same_neighbors(metric, environments, tmp_path):
+@pytest.mark.parametrize("k", [TRUTH_K, 1000])
+def test_a_gpu_proposes_the_same_neighbors(metric, k, environments, tmp_path):
     """The script that searches on a GPU, here on PyTorch's CPU."""
     generator = np.random.default_rng(0)
     train, queries = (generator.uniform(0.5, 1.5, (rows, 7)) for rows in (20_000, 15))
     write_points(tmp_path / "data.hdf5", METRICS[metric], in_blocks(train), in_blocks(queries))
     command = [environments / "torch/bin/python", ROOT / "scripts/propose_neighbors.py", "--data", tmp_path / "data.hdf5"]
-    subprocess.run([*command, "--k", "128", "--device", "cpu", "--out", tmp_path / "ids.npy"], check=True)
+    subprocess.run([*command, "--k", str(k + SPARE), "--device", "cpu", "--out", tmp_path / "ids.npy"], check=True)
     train, queries = map_array(tmp_path / "data.hdf5", "train"), map_array(tmp_path / "data.hdf5", "test")
-    proposed = rank(METRICS[metric], train, queries, np.load(tmp_path / "ids.npy"), K_MAX)
-    for ours, theirs in zip(exact_neighbors(METRICS[metric], train, queries), proposed, strict=True):
+    proposed = rank(METRICS[metric], train, queries, np.load(tmp_path / "ids.npy"), k)
+    for ours, theirs in zip(exact_neighbors(METRICS[metric], train, queries, k), proposed, strict=True):
         assert np.array_equal(ours, theirs)
 
 

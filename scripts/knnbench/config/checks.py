@@ -10,6 +10,7 @@ import jsonschema
 
 from knnbench.config.suite import CHARTS, SUITE_FIGURES, own_files
 from knnbench.config.values import ConfigError, complete
+from knnbench.problem.datasets import TRUTH_K
 from knnbench.problem.formats import open_array
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import DataError, check_form
@@ -56,7 +57,8 @@ def resolve(config, schema, replaced=()):
     Parameters
     ----------
     config, schema : dict
-        The configuration gets the schema's defaults and types, in place; `datasets.mirror` becomes `mirror`.
+        The configuration gets the schema's defaults and types, in place; `datasets.mirror` becomes `mirror`, and
+        `datasets.truth_k` `truth_k`.
     replaced : collection of (section, name), as `entries` returns them
 
     Raises
@@ -68,6 +70,7 @@ def resolve(config, schema, replaced=()):
     if error := jsonschema.exceptions.best_match(validator.iter_errors(config)):
         hint = REPLACES if error.validator == "required" and tuple(error.absolute_path)[:2] in replaced else ""
         raise ConfigError(explain(error) + hint)
+    config["truth_k"] = config["datasets"].pop("truth_k", TRUTH_K)
     mirror = config["mirror"] = config["datasets"].pop("mirror", "")
     if mirror and not mirror.startswith(("http://", "https://")) and not os.path.isdir(mirror):
         raise ConfigError(f"datasets.mirror: {mirror} is neither a folder nor an address that begins with http:// or https://")
@@ -95,6 +98,11 @@ def resolve(config, schema, replaced=()):
         check_claim(name, claim, config, replaced)
     suite = config["suites"][config["suite"]]
     largest = max(suite["n_neighbors"])
+    if largest > config["truth_k"]:
+        raise ConfigError(
+            f"suites.{config['suite']}.n_neighbors: K = {largest} exceeds datasets.truth_k = {config['truth_k']}, as many"
+            f" exact neighbours as are kept; lower K, or set datasets: {{truth_k: {largest}}}, which makes the datasets anew"
+        )
     for name in suite["datasets"]:
         n = count_points(name, config["datasets"][name])
         if n is not None and largest > n:

@@ -102,6 +102,7 @@ def used(config):
             section[name] = section[name] | {key: words}
     return {
         **{key: config[key] for key in ("suite", "deployment", "gpu", "cuda", "resources_dir", "timing", "figures")},
+        "truth_k": config["truth_k"],
         "datasets": datasets,
         "backends": backends,
         "suites": {config["suite"]: suite},

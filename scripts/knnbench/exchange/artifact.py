@@ -160,6 +160,7 @@ def make_artifact(paths, folder, logs, claims, receipts, data, archive):
         known = [json.loads(path.read_text(encoding="utf-8")) for path in receipts]
         experiment = copy.deepcopy({key: config[key] for key in RERUN})
         files = copy_data(experiment["datasets"], known, timings, out, data)
+        experiment["datasets"]["truth_k"] = config["truth_k"]
         experiment |= {"claims": claims, "baseline": f"published/{suite}"}
         (out / "experiment.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False), encoding="utf-8")
         ran = timings.dropna(subset=["cpu"]).drop_duplicates(["cpu", "cpus", "gpu"]).to_dict("records")

@@ -14,6 +14,7 @@ from knnbench.problem.metrics import METRICS, Metric
 from knnbench.problem.points import DataError, check_form, check_points
 
 PAGE_BYTES = 4096
+TRUTH_K = 100  # exact neighbours that are kept of every query, unless datasets.truth_k says otherwise
 
 
 class Unavailable(Exception):
@@ -29,7 +30,7 @@ class Dataset:
     metric : Metric
     train, test : ndarray, shapes (n, d) and (q, d), float32, C-contiguous
         `train` is mapped from the file, read-only: it takes no memory beside the system's cache of the file.
-    neighbors : ndarray, shape (q, min(100, n)), int32, sorted by distance
+    neighbors : ndarray, shape (q, min(truth_k, n)), int32, sorted by distance
     distances : ndarray, same shape, float64
     sha256 : str, of metric, train and test
     kept : tuple of two ndarray of bool, or None

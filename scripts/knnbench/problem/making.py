@@ -11,13 +11,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from knnbench.problem.datasets import map_array, write_neighbors, write_points, write_unavailable
+from knnbench.problem.datasets import TRUTH_K, map_array, write_neighbors, write_points, write_unavailable
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import DataError
 from knnbench.problem.recall import score
 from knnbench.problem.rounding import Rounding
 from knnbench.problem.sources import load
-from knnbench.problem.truth import K_MAX, SPARE, exact_neighbors, rank
+from knnbench.problem.truth import SPARE, exact_neighbors, rank
 
 PROPOSE = Path(__file__).parents[2] / "propose_neighbors.py"  # by another interpreter
 
@@ -29,7 +29,7 @@ def make_dataset(settings, files, path):
 
     Parameters
     ----------
-    settings : dict, the dataset's entry in the configuration
+    settings : dict, the dataset's entry in the configuration, and `truth_k` if it is not the default
     files : list of str, the receipt of its download, or one's own files; None without any
     path : Path
 
@@ -87,18 +87,19 @@ def make(settings, files, out):
     with h5py.File(out, "r") as file:
         test = file["test"][:]
     start = time.perf_counter()
-    ids = propose_on_gpu(out)
+    k = min(settings.get("truth_k", TRUTH_K), len(train))
+    ids = propose_on_gpu(out, k)
     if ids is None:
-        neighbors, distances = exact_neighbors(metric, train, test)
+        neighbors, distances = exact_neighbors(metric, train, test, k)
     else:
-        neighbors, distances = rank(metric, train, test, ids, min(K_MAX, len(train)))
+        neighbors, distances = rank(metric, train, test, ids, k)
     where = "CPU" if ids is None else "GPU"
     print(f"{len(test)} queries x {train.shape} points: exact neighbours in {time.perf_counter() - start:.1f} s, {where}")
     agreement = None
     if hosted is not None:
-        k = min(hosted.shape[-1], neighbors.shape[1])
+        compared = min(hosted.shape[-1], k)
         try:
-            agreement = score(metric, train, test, hosted[..., :k], k, neighbors, distances)["recall"]
+            agreement = score(metric, train, test, hosted[..., :compared], compared, neighbors, distances)["recall"]
         except ValueError as error:
             return give_up(f"{origin}: its own neighbors cannot be compared: {error}; repair or remove them")
         print(f"the file's own neighbours agree with ours for {agreement:.4%} of the ids, ties counted as equal")
@@ -115,8 +116,8 @@ def without_direction(train, test):
     ]
 
 
-def propose_on_gpu(data):
-    """Ids of the nearest points and some to spare by a search in float64 on the GPU; None without one, or if it failed."""
+def propose_on_gpu(data, k):
+    """Ids of the k nearest points and some to spare by a search in float64 on the GPU; None without one, or if it failed."""
     python = os.environ.get("KNNBENCH_GPU_PYTHON", "")
     if not Path(python).is_file():
         return None
@@ -124,7 +125,7 @@ def propose_on_gpu(data):
         out = Path(folder, "ids.npy")
         command = [python, PROPOSE, "--data", data]
         done = subprocess.run(
-            [*command, "--k", str(K_MAX + SPARE), "--out", out], stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
+            [*command, "--k", str(k + SPARE), "--out", out], stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
         )
         if done.returncode == 0:
             return np.load(out)

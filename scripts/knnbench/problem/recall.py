@@ -3,6 +3,8 @@
 import numpy as np
 
 TIE_TOLERANCE = 1e-6  # wide enough for exact ties, too narrow to hide float32
+BLOCK_NUMBERS = 2**22  # coordinates at a time: 32 MiB as float64
+SHARES = {"recall_p05": 0.05, "recall_p25": 0.25, "recall_p50": 0.5}  # quantiles over queries
 
 
 def exact_distances(metric, train, queries, ids):
@@ -20,12 +22,44 @@ def exact_distances(metric, train, queries, ids):
     distances : ndarray, shape (q, k), float64
     """
     distances = np.empty(ids.shape)
-    block = max(1, 2**22 // (ids.shape[1] * train.shape[1]))  # 32 MiB of float64 differences
+    block = max(1, BLOCK_NUMBERS // (ids.shape[1] * train.shape[1]))
     for start in range(0, len(ids), block):
         rows = slice(start, start + block)
         near = train[ids[rows]].astype(np.float64)
         distances[rows] = metric.distance(metric.keys(queries[rows, None].astype(np.float64), near))
     return distances
+
+
+def distances_of(metric, train, queries, ids, true_ids, true_distances):
+    """Distances of an answer in float64: known ones of true neighbours, and computed ones of the others.
+
+    Parameters
+    ----------
+    metric : Metric
+    train, queries : ndarray, shapes (n, d) and (q, d)
+    ids : ndarray, shape (q, k), int64, rows sorted
+    true_ids, true_distances : ndarray, shape (q, k)
+
+    Returns
+    -------
+    distances : ndarray, shape (q, k), float64, rows sorted; infinite for ids that are no points, or are there already
+    found : int, how many are true neighbours
+    """
+    n = len(train)
+    valid = (ids >= 0) & (ids < n)
+    valid[:, 1:] &= ids[:, 1:] != ids[:, :-1]
+    # With an offset for each query, the ids of all of them are one ascending row.
+    offset, order = np.arange(len(ids))[:, None] * n, np.argsort(true_ids, axis=1)
+    known = (np.take_along_axis(true_ids, order, 1) + offset).ravel()
+    asked = (ids + offset)[valid]
+    places = np.minimum(np.searchsorted(known, asked), known.size - 1)
+    found = known[places] == asked
+    values = np.take_along_axis(true_distances, order, 1).ravel()[places]
+    rows, others = np.divmod(asked[~found], n)
+    values[~found] = exact_distances(metric, train, queries[rows], others[:, None])[:, 0]
+    distances = np.full(ids.shape, np.inf)
+    distances[valid] = values
+    return np.sort(distances, axis=1), int(found.sum())
 
 
 def score(metric, train, queries, ids, k, true_ids, true_distances):
@@ -39,12 +73,15 @@ def score(metric, train, queries, ids, k, true_ids, true_distances):
         The answer. Ids that are negative, out of range or repeated never count.
     k : int, how many neighbours were asked for
     true_ids : ndarray, shape (q, >= k), integer
-    true_distances : ndarray, shape (q, >= k), float64, sorted
+    true_distances : ndarray, shape (q, >= k), float64, sorted; those of `exact_distances`
 
     Returns
     -------
     grades : dict
         recall : share of ids whose float64 distance is within the true k-th distance times 1 + `TIE_TOLERANCE`.
+        recall_p05, recall_p25, recall_p50 : quantiles of that share over queries, each the share of a query: of the sorted
+        ones the last at or before the quantile (NumPy's method "lower").
+        recall_zero : share of queries of which no id counts.
         recall_ids : share of the true ids that were returned, as the KeOps page counts.
         wrong_neighbors : number of places that do not count for `recall`.
         distance_error : largest relative error of a distance, 1 - true / returned, between the j-th nearest point and the
@@ -58,19 +95,24 @@ def score(metric, train, queries, ids, k, true_ids, true_distances):
     ids = np.asarray(ids)
     if ids.shape != (len(queries), k) or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"the answer has shape {ids.shape} and dtype {ids.dtype}; expected {(len(queries), k)} integers")
-    ids = np.sort(ids.astype(np.int64), axis=1)
-    valid = (ids >= 0) & (ids < len(train))
-    valid[:, 1:] &= ids[:, 1:] != ids[:, :-1]
-    distances = np.where(valid, exact_distances(metric, train, queries, np.where(valid, ids, 0)), np.inf)
-    near = distances <= true_distances[:, k - 1 : k] * (1 + TIE_TOLERANCE)
-    offset = np.arange(len(ids))[:, None] * len(train)  # makes ids of different queries different
-    found = np.isin((ids + offset)[valid], true_ids[:, :k] + offset)
-    distances.sort(axis=1)
-    returned = np.isfinite(distances) & (distances > 0)
-    errors = 1 - true_distances[:, :k][returned] / distances[returned]
+    right, found, error = np.empty(len(ids), np.int64), 0, None
+    block = max(1, BLOCK_NUMBERS // (k * max(16, train.shape[1])))  # of few coordinates, what stays in a cache
+    for start in range(0, len(ids), block):
+        rows = slice(start, start + block)
+        true = true_distances[rows, :k]
+        some = np.sort(ids[rows].astype(np.int64), axis=1)
+        distances, here = distances_of(metric, train, queries[rows], some, true_ids[rows, :k], true)
+        right[rows] = (distances <= true[:, -1:] * (1 + TIE_TOLERANCE)).sum(axis=1)
+        found += here
+        returned = np.isfinite(distances)
+        if returned.any():
+            away = returned & (distances > 0)
+            error = max(error or 0.0, float((1 - true[away] / distances[away]).max(initial=0)))
     return {
-        "recall": float(near.sum() / near.size),
-        "recall_ids": float(found.sum() / near.size),
-        "wrong_neighbors": int((~near).sum()),
-        "distance_error": max(0.0, float(errors.max(initial=0))) if valid.any() else None,
+        "recall": float(right.sum() / ids.size),
+        **{name: float(np.quantile(right / k, share, method="lower")) for name, share in SHARES.items()},
+        "recall_zero": float((right == 0).mean()),
+        "recall_ids": float(found / ids.size),
+        "wrong_neighbors": int(ids.size - right.sum()),
+        "distance_error": error,
     }

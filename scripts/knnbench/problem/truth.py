@@ -15,10 +15,10 @@ import numba
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from knnbench.problem.datasets import TRUTH_K
 from knnbench.problem.recall import exact_distances
 
-K_MAX = 100  # one truth per dataset serves every K up to here
-SPARE = 28  # candidates besides: 128 in all, so that the certificate has room
+SPARE = 28  # candidates besides those that are wanted, so that the certificate has room
 
 TRAIN_BLOCK = 2**14  # rows that are prepared at a time: 13 MiB at d = 100, as float64
 TILE = 1024  # keys of one query against a tile stay in the first-level cache
@@ -216,7 +216,7 @@ def rank(metric, train, queries, ids, k):
     return np.take_along_axis(ids, order, 1).astype(np.int32), np.take_along_axis(distances, order, 1)
 
 
-def exact_neighbors(metric, train, test, k=K_MAX):
+def exact_neighbors(metric, train, test, k=TRUTH_K):
     """Find the exact nearest neighbours of every query.
 
     Parameters

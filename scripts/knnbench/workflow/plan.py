@@ -169,9 +169,9 @@ def dataset_s(size, cpus):
     return 3 + (size.n + size.q) * size.d / DRAWN_PER_S + size.n * size.q * per_pair * 2 / cpus
 
 
-def dataset_bytes(size):
+def dataset_bytes(size, truth_k):
     """Bytes of a dataset file."""
-    return 4 * size.d * (size.n + size.q) + 16 * size.q * min(100, size.n)
+    return 4 * size.d * (size.n + size.q) + 16 * size.q * min(truth_k, size.n)
 
 
 def index_bytes(size):

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 
 from knnbench.config.suite import downloads, own_files
+from knnbench.problem.datasets import TRUTH_K
 from knnbench.problem.download import address, is_there
 from knnbench.system.environment import is_optional, read_pins
 from knnbench.workflow.files import digests
@@ -30,12 +31,13 @@ def receipts(config, name):
     return [f"{folder}/{file}.json" for file, (wanted, _) in downloads(config).items() if wanted == url]
 
 
-def made_from(settings):
-    """What a dataset's content depends on: its settings, and digests of one's own files.
+def made_from(settings, truth_k):
+    """What a dataset's content depends on: its settings, digests of one's own files, and how many neighbours are kept.
 
     Parameters
     ----------
     settings : dict, entry of the configuration
+    truth_k : int
 
     Returns
     -------
@@ -45,6 +47,8 @@ def made_from(settings):
     known = {key: value for key, value in settings.items() if key not in left_out}
     if own_files(settings):
         known["files"] = digests(settings)
+    if truth_k != TRUTH_K:
+        known["truth_k"] = truth_k
     return json.dumps(known, sort_keys=True)
 
 
@@ -89,7 +93,7 @@ def check_kept(config, freezes, specs):
         except OSError as error:
             wrong.append(f"{path}: {error}")
             continue
-        expected = made_from(config["datasets"][name])
+        expected = made_from(config["datasets"][name], config["truth_k"])
         if settings != expected:
             wrong.append(f"{path} was made from {settings}, not from {expected}")
     if wrong:
@@ -105,7 +109,7 @@ def age_changed_datasets(config):
     for name, path in dataset_files(config).items():
         with contextlib.suppress(OSError):  # there is none
             with h5py.File(path, "r") as file:
-                changed = file.attrs.get("settings") != made_from(config["datasets"][name])
+                changed = file.attrs.get("settings") != made_from(config["datasets"][name], config["truth_k"])
             if changed and not path.is_symlink():  # of --cache, by what it was made from
                 os.utime(path, (1, 1))  # Snakemake takes 0 for no time
 
