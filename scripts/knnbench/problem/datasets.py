@@ -121,7 +121,7 @@ def write_neighbors(path, neighbors, distances, **attributes):
     ----------
     path : path of a file that `write_points` began
     neighbors, distances : as in `Dataset`
-    **attributes : str, int or float; None is left out
+    **attributes : str, int, float or array; None is left out
     """
     with h5py.File(path, "r+", track_order=True) as file:
         contents = {

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from knnbench.problem.datasets import TRUTH_K, map_array, write_neighbors, write_points, write_unavailable
+from knnbench.problem.hardness import hardness
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import DataError
 from knnbench.problem.recall import score
@@ -103,7 +104,11 @@ def make(settings, files, out):
         except ValueError as error:
             return give_up(f"{origin}: its own neighbors cannot be compared: {error}; repair or remove them")
         print(f"the file's own neighbours agree with ours for {agreement:.4%} of the ids, ties counted as equal")
-    write_neighbors(out, neighbors, distances, hosted_neighbors_recall=agreement, remarks="\n".join(remarks) or None)
+    start = time.perf_counter()
+    hard = hardness(metric, train, test, distances)
+    print(f"how hard that was: {time.perf_counter() - start:.1f} s")
+    remarks = "\n".join(remarks) or None
+    write_neighbors(out, neighbors, distances, hosted_neighbors_recall=agreement, remarks=remarks, **hard)
 
 
 def without_direction(train, test):

@@ -24,6 +24,8 @@ class Metric:
         then squared differences, and `finish` is their sum times a factor of x0 and one of y0: truth.py relies on it.
     distance : callable (key) -> distance
         What `distances` in a dataset file holds.
+    length : callable (distance) -> length
+        A distance that is additive along a line, at least nearby: a small ball of twice the radius has 2^d times the points.
     normalised : bool
         Points are scaled to unit length when the dataset is made.
     positive_first : bool
@@ -35,6 +37,7 @@ class Metric:
     finish: Callable
     expanded: Callable | None = None
     distance: Callable = lambda key: key
+    length: Callable = lambda distance: distance
     normalised: bool = False
     positive_first: bool = False
 
@@ -68,6 +71,7 @@ METRICS = {
             term=squared_difference,
             finish=lambda total, x0, y0: total / 2,
             expanded=lambda dot, x_sq, y_sq, x0, y0: -dot,
+            length=lambda distance: np.sqrt(2 * distance),  # of the chord
             normalised=True,
         ),
         # The increasing form of arcosh(1 + |x - y|² / (2 x0 y0)) on the Poincaré half-space, as the KeOps page ranks it.
@@ -76,6 +80,7 @@ METRICS = {
             term=squared_difference,
             finish=lambda total, x0, y0: total / (x0 * y0),
             expanded=lambda dot, x_sq, y_sq, x0, y0: (x_sq + y_sq - 2 * dot) / (x0 * y0),
+            length=lambda distance: 2 * np.arcsinh(np.sqrt(distance) / 2),  # which is that arcosh, without cancellation
             positive_first=True,
         ),
     )

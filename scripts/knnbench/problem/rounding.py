@@ -9,6 +9,12 @@ MERGED = 1e-3  # share of distinct points of floating-point numbers that may bec
 PART = 2**18  # numbers that are looked at at once: 4 MiB as long doubles
 
 
+def row_hashes(rows):
+    """64-bit hashes by which rows of numbers are told apart: ndarray, shape (rows,)."""
+    positive = rows + rows.dtype.type(0)  # -0 and 0 are one number
+    return np.fromiter((hash(row.tobytes()) for row in positive), np.int64, len(positive))
+
+
 class Rounding:
     """What is lost of the points of a dataset, found out block by block as they pass.
 
@@ -57,8 +63,7 @@ class Rounding:
         self.rows += len(rows)
         unrounded = rows if rows.dtype.itemsize <= 8 else exact.astype(float)  # a long double's bytes are not all its own
         for hashes, values in zip(self.hashes, (unrounded, rounded), strict=True):
-            positive = values + values.dtype.type(0)  # -0 and 0 are one number
-            hashes.append(np.fromiter((hash(row.tobytes()) for row in positive), np.int64, len(positive)))
+            hashes.append(row_hashes(values))
 
     def remark(self):
         """Say what was lost, in a sentence with numbers; None if it harms nobody.

@@ -1,0 +1,128 @@
+"""How hard a dataset is: numbers that are known by hand, or by what the points were drawn from."""
+
+import math
+
+import h5py
+import numpy as np
+import pytest
+from test_datasets import make
+
+from knnbench.problem.hardness import hardness, local_dimensions
+from knnbench.problem.metrics import METRICS
+from knnbench.problem.points import check_points
+from knnbench.problem.truth import exact_neighbors
+
+
+def found(metric, train, queries, k=100):
+    train, queries = (check_points(points, METRICS[metric], "points") for points in (train, queries))
+    return hardness(METRICS[metric], train, queries, exact_neighbors(METRICS[metric], train, queries, k)[1])
+
+
+def uniform(rows, d, seed, low=0.5):
+    return np.random.default_rng(seed).uniform(low, low + 1, (rows, d))
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([1, math.e, math.e**2], [math.nan, 1, 2 / 3]),
+        ([0, 1, math.e], [math.nan, math.nan, 1]),  # what is at distance 0 is left out
+        ([0, 0, 0], [math.nan] * 3),
+        ([2, 2, 2], [math.nan, math.inf, math.inf]),
+    ],
+)
+def test_dimension_by_hand(row, expected):
+    lengths = np.array([row], float)
+    np.testing.assert_allclose([each[0] for each in local_dimensions(lengths)], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "hyperbolic"])
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_uniform_points_have_their_dimension(metric, d):
+    dimensions = found(metric, uniform(20_000, d, 0), uniform(300, d, 1))["lid"]
+    assert np.isnan(dimensions[0])
+    assert dimensions[9] == pytest.approx(d, rel=0.2) and dimensions[99] == pytest.approx(d, rel=0.1)
+
+
+@pytest.mark.parametrize("d", [2, 3, 5])
+def test_directions_have_one_dimension_less(d):
+    train, queries = (np.random.default_rng(seed).normal(size=(rows, d)) for seed, rows in ((0, 20_000), (1, 300)))
+    assert found("angular", train, queries)["lid"][99] == pytest.approx(d - 1, rel=0.1)
+    assert found("angular", train, queries)["norm_spread"] == 0
+
+
+def test_dimension_of_a_surface_in_space():
+    """Two coordinates, and 20 that follow from them."""
+    maps = np.random.default_rng(2).normal(size=(2, 22))
+    train, queries = (uniform(rows, 2, seed) @ maps for seed, rows in ((0, 10_000), (1, 300)))
+    assert found("euclidean", train, queries)["lid"][99] == pytest.approx(2, rel=0.1)
+
+
+def test_contrast_and_ties_by_hand():
+    """One query at 0: on average points are 3 away, the nearest is 1 away, and the second and third are equally far."""
+    result = found("manhattan", np.array([[1.0], [2], [-2], [3], [7]]), np.zeros((1, 1)), 5)
+    np.testing.assert_allclose(result["relative_contrast"], [3, 1.5, 1.5, 1, 3 / 7])
+    np.testing.assert_array_equal(result["ties"], [0, 1, 0, 0, np.nan])
+
+
+def test_contrast_is_of_lengths():
+    """Chords, not 1 - cos: from one corner of an octagon to the others."""
+    corners = np.exp(2j * np.pi * np.arange(8) / 8)
+    train = np.column_stack([corners.real, corners.imag])
+    chords = np.sort(abs(corners - corners[0]))
+    np.testing.assert_allclose(
+        found("angular", train, train[:1])["relative_contrast"][1:], chords.mean() / chords[1:], rtol=1e-6
+    )
+
+
+def test_points_on_a_grid_are_tied():
+    grid = np.stack(np.meshgrid(np.arange(30.0), np.arange(30.0)), -1).reshape(-1, 2)
+    inner = grid[((grid > 2) & (grid < 27)).all(axis=1)]
+    ties = found("euclidean", grid, inner)["ties"]
+    assert ties[:6].tolist() == [0, 1, 1, 1, 0, 1]  # itself, four neighbours, four on diagonals
+
+
+def test_duplicates():
+    points = uniform(1000, 3, 0)
+    points[900:] = points[:100]
+    assert found("euclidean", points, points[:5])["duplicates"] == pytest.approx(0.1)
+    assert found("euclidean", points[:900], points[:5])["duplicates"] == 0
+    signed = np.array([[0.0, 1.0], [-0.0, 1.0], [1.0, 1.0], [1.0, 2.0]])
+    assert found("euclidean", signed, signed[:1])["duplicates"] == 0.25
+
+
+def test_norms():
+    points = np.diag([1.0, 1.0, 3.0, 3.0])
+    assert found("euclidean", points, points)["norm_spread"] == 0.5
+    assert found("euclidean", np.zeros((3, 2)), points[:, :2])["norm_spread"] is None
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_queries_from_elsewhere_are_far_away(metric):
+    train, same = (np.abs(np.random.default_rng(seed).normal(size=(5000, 6))) + 0.1 for seed in (0, 1))
+    assert found(metric, train, same)["query_distance_ratio"] == pytest.approx(1, rel=0.1)
+    other = same * [1, 1, 1, 1, 1, -1] - [0, 0, 0, 0, 0, 1]
+    assert found(metric, train, other)["query_distance_ratio"] > 1.5
+    assert found(metric, train, train[:100])["query_distance_ratio"] == 0
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+@pytest.mark.parametrize("shift", [0, 1])
+def test_little_is_known_of_points_that_are_all_one(rows, shift):
+    """Numbers, or what is not known, without a warning."""
+    points = np.ones((rows, 2))
+    with np.errstate(all="raise"):
+        result = found("euclidean", points, points[:1] + shift)
+    assert np.isnan(result["lid"]).all() and np.isnan(result["ties"][-1]) and (result["ties"][:-1] == 1).all()
+    np.testing.assert_allclose(result["relative_contrast"], [1.0 if shift else np.nan] * rows)
+    assert result["duplicates"] == 1 - 1 / rows and result["query_distance_ratio"] is None
+
+
+def test_a_dataset_file_says_how_hard_it_is(tmp_path):
+    settings = {"metric": "euclidean", "source": "normal", "n": 500, "d": 3, "queries": 20, "seed": 3, "truth_k": 10}
+    with h5py.File(make(tmp_path, settings)) as file:
+        attributes = dict(file.attrs)
+        expected = hardness(METRICS["euclidean"], file["train"][:], file["test"][:], file["distances_float64"][:])
+    for name, value in expected.items():
+        np.testing.assert_array_equal(attributes[name], value)
+    assert all(len(attributes[name]) == 10 for name in ("lid", "relative_contrast", "ties"))
