@@ -10,9 +10,9 @@ import pandas as pd
 import yaml
 
 from knnbench.config.suite import cells
-from knnbench.results.comparisons import compare
 from knnbench.results.gather import batch_rows, left_out, row, sample_rows, times
 from knnbench.results.machines import residencies, rounds_by_machine
+from knnbench.results.pairs import compare
 from knnbench.results.tables import COMPARISON, SAMPLE, read_csv
 from knnbench.results.words import summarise
 
