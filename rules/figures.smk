@@ -3,7 +3,7 @@
 Needs  the tables of a folder: results/{suite}, results/merged, results/rerendered, published/{name}
 Makes  {folder}/figures/{dataset}.{png,svg,pdf}: queries per second against K, with the fit times
        {folder}/figures/roofline.{png,svg,pdf}: how much of the machine the exact backends use
-       {folder}/figures/{dataset}.{recall,build,break-even,memory,phases}.{png,svg,pdf}
+       {folder}/figures/{dataset}.{recall,build,break-even,batches,memory,phases}.{png,svg,pdf}
        {folder}/figures/scaling.{png,svg,pdf}, scaling.csv, crossings.csv: how times grow, and where libraries overtake others
 """
 
@@ -30,8 +30,8 @@ rule plot_speed:
     message:
         "Draw {wildcards.dataset}"
     shell:
-        "{params.python} {input.code[0]:q} --config {input.config:q} --timings {input.timings:q}"
-        " --dataset {wildcards.dataset:q} --out {output:q} > {log:q} 2>&1"
+        "{params.python} {input.code[0]:q} --folder {wildcards.folder:q} --dataset {wildcards.dataset:q}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule plot_roofline:

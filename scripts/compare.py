@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from knnbench.draw.reproduction import figure
+from knnbench.draw.compare_runs import figure
 from knnbench.draw.vega import CONFIG, draw_file
-from knnbench.exchange.reproduction import compare
+from knnbench.exchange.compare_runs import compare
 
 
 def main():

@@ -10,7 +10,7 @@ import numpy as np
 from knnbench.exchange.ann_benchmarks import write_ann
 from knnbench.measure.record import answer_of
 from knnbench.problem.datasets import Unavailable, read_dataset
-from knnbench.results.tables import read_csv
+from knnbench.results.tables import controls_apart, flagged, read_csv
 
 
 def main():
@@ -22,9 +22,15 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="folder; made")
     arguments = parser.parse_args()
 
-    timings = read_csv(arguments.timings)
+    timings, _ = controls_apart(read_csv(arguments.timings))
     done = timings[timings["query_median_s"].notna() & (timings["residency"] == "host")]
     (arguments.out / "data").mkdir(parents=True)
+    # Its files have a row for each query of a dataset, and one that was not asked would count as wrong.
+    part = flagged(done, "subset")
+    if part.any():
+        words = done[part].apply("{dataset}: {backend}-{device}, K = {n_neighbors}\n".format_map, axis=1)
+        (arguments.out / "left-out.txt").write_text(f"Asked a subset of the queries:\n{''.join(words)}", encoding="utf-8")
+    done = done[~part]
     for name, rows in done.groupby("dataset", sort=False):
         source, theirs = (arguments.datasets / f"{name}.hdf5").resolve(), arguments.names[name]
         try:

@@ -11,9 +11,9 @@ import yaml
 
 from knnbench.config.suite import cells
 from knnbench.results.calls import batch_rows, sample_rows, times
-from knnbench.results.comparisons import compare
 from knnbench.results.gather import left_out, row
 from knnbench.results.machines import residencies, rounds_by_machine
+from knnbench.results.pairs import compare
 from knnbench.results.tables import COMPARISON, SAMPLE, read_csv
 from knnbench.results.words import summarise
 

@@ -1,29 +1,34 @@
-"""Draw the charts of one dataset: recall, build time, break-even, memory and phases."""
+"""Draw the charts of one dataset: recall, build time, break-even, batches, memory and phases."""
 
 import argparse
 import json
 import textwrap
 from pathlib import Path
 
+import pandas as pd
+
 from knnbench.config.names import plain
+from knnbench.draw.calls import call_rows
 from knnbench.draw.charts import VIEWS, encodings
+from knnbench.draw.figures import key
 from knnbench.draw.vega import CONFIG, NOTHING, draw_file
 from knnbench.measure.record import NOT_RUN
 from knnbench.results.findings import break_even_words
 from knnbench.results.folder import read
 from knnbench.results.words import typical_k
 
-KEY = "Solid: exact; dashed: approximate. Thick and large: GPU. Hollow: low recall. NumPy in, NumPy out."
 WIDTH = 110  # letters of a line
+BARS = ("memory", "phases")
 
 
-def panel(kind, rows, look, k):
+def panel(kind, rows, batches, look, k):
     """Specification of one machine's chart."""
     make, title, every_k = VIEWS[kind]
     done = rows.dropna(subset=["query_median_s"])
     chosen = done if every_k else done[done["n_neighbors"] == k]
     first = rows.iloc[0]
-    subtitle = [first["machine"], KEY] if first["machine"] else [KEY]
+    marks = "NumPy in, NumPy out." if kind in BARS else f"{key(chosen)} NumPy in, NumPy out.".strip()
+    subtitle = [first["machine"], marks] if first["machine"] else [marks]
     without = rows[rows["status"].isin(NOT_RUN)]
     if len(without):
         counts = ", ".join(f"{count} {status}" for status, count in without["status"].value_counts().items())
@@ -36,9 +41,13 @@ def panel(kind, rows, look, k):
     if chosen.empty:
         return {"title": {"text": words, "subtitle": subtitle}, **NOTHING}
     size = {"width": 300 if every_k else 420}
-    if kind not in ("memory", "phases"):
+    if kind not in BARS:
         size["height"] = 220 if every_k else 300
-    spec = make(look) | size
+    spec = make(look)
+    if kind == "batches":
+        chosen, spec = call_rows(chosen, batches), spec | {"hconcat": [part | size for part in spec["hconcat"]]}
+    else:
+        spec |= size
     if every_k:
         facet = {"field": "n_neighbors", "type": "ordinal", "title": None, "header": {"labelExpr": "'K = ' + datum.value"}}
         spec = {"facet": facet, "columns": 2, "spec": spec}
@@ -58,12 +67,16 @@ def main():
     arguments = parser.parse_args()
 
     results = read(arguments.folder)
-    timings = results.timings
-    timings = timings[(timings["dataset"] == arguments.dataset) & (timings["residency"] == "host")]
-    k, look = typical_k(timings), encodings(timings.dropna(subset=["query_median_s"]), results.config["backends"])
+    timings, controls = (
+        table[(table["dataset"] == arguments.dataset) & (table["residency"] == "host")]
+        for table in (results.timings, results.controls)
+    )
+    k = typical_k(timings)
     for path in arguments.out:
         kind = path.name.removeprefix(f"{arguments.dataset}.").removesuffix(path.suffix)
-        panels = [panel(kind, rows, look, k) for _, rows in timings.groupby("machine", sort=False)]
+        drawn = pd.concat([timings, controls]) if kind == "batches" else timings
+        look = encodings(drawn.dropna(subset=["query_median_s"]), results.config["backends"])
+        panels = [panel(kind, rows, results.batches, look, k) for _, rows in drawn.groupby("machine", sort=False)]
         draw_file({"config": CONFIG, "vconcat": panels}, path, arguments.figures["dpi"])
 
 

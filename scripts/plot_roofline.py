@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from knnbench.draw.figures import literal, plt, save, settle, styles
-from knnbench.results.tables import read_csv
+from knnbench.results.tables import controls_apart, read_csv
 from knnbench.results.words import name_of
 
 ROW_INCHES = 0.2
@@ -69,7 +69,7 @@ def main():
     arguments = parser.parse_args()
 
     config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
-    timings = read_csv(arguments.timings)
+    timings, _ = controls_apart(read_csv(arguments.timings))
     ceilings = json.loads(arguments.provenance.read_text(encoding="utf-8"))["ceilings"]
     figure = draw(timings[timings["residency"] == "host"], ceilings, styles(config["backends"]))
     for path in arguments.out:

@@ -7,19 +7,18 @@ import yaml
 
 from knnbench.draw.figures import save, styles
 from knnbench.draw.speed import draw
-from knnbench.results.tables import read_csv
+from knnbench.results.folder import read_table
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="the saved configuration")
-    parser.add_argument("--timings", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="results/SUITE, or one of published/")
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="the suffix is the format")
     arguments = parser.parse_args()
 
-    config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
-    timings = read_csv(arguments.timings)
+    config = yaml.safe_load((arguments.folder / "config.yaml").read_text(encoding="utf-8"))
+    timings = read_table(arguments.folder, "timings")
     # NumPy in, NumPy out: what every backend has.
     timings = timings[(timings["dataset"] == arguments.dataset) & (timings["residency"] == "host")]
     figure = draw(timings, styles(config["backends"]))

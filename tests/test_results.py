@@ -15,9 +15,9 @@ from knnbench.config.suite import Cell
 from knnbench.draw.figures import styles
 from knnbench.results import intervals
 from knnbench.results.calls import batch_rows, sample_rows
-from knnbench.results.comparisons import compare
 from knnbench.results.gather import is_no_control, left_out, row
 from knnbench.results.machines import by_machine, rounds_by_machine
+from knnbench.results.pairs import compare
 from knnbench.results.tables import COMPARISON
 from knnbench.results.words import summarise
 from plot_roofline import draw as draw_roofline
@@ -423,7 +423,7 @@ def test_same_numbers_same_files(tmp_path):
     """Each figure is drawn by a process of its own, as in the workflow."""
     pd.DataFrame(rows_of(fast=("ok", "ok"), rough=("low_recall", "ok"))).to_csv(tmp_path / "timings.csv", index=False)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"figures": {"dpi": 100}}))
-    command = [sys.executable, ROOT / "scripts/plot_speed.py", "--config", "config.yaml", "--timings", "timings.csv"]
+    command = [sys.executable, ROOT / "scripts/plot_speed.py", "--folder", "."]
     names = [f"figure.{suffix}" for suffix in ("png", "svg", "pdf")]
     files = []
     for _ in range(2):

@@ -30,10 +30,17 @@ def test_a_start_imports_nothing_heavy():
 
 def draw(folder, **variables):
     """Draw a figure of each kind from published tables, in a folder and with variables of the user's."""
-    tables = ["--config", PUBLISHED / "config.yaml", "--timings", PUBLISHED / "timings.csv"]
+    tables = [
+        "--config",
+        PUBLISHED / "config.yaml",
+        "--timings",
+        PUBLISHED / "timings.csv",
+        "--provenance",
+        PUBLISHED / "provenance.json",
+    ]
     commands = {
-        "plot_speed": [*tables, "--dataset", "rd-a", "--out", "rd-a.svg", "rd-a.png", "rd-a.pdf"],
-        "plot_roofline": [*tables, "--provenance", PUBLISHED / "provenance.json", "--out", "roofline.svg"],
+        "plot_speed": ["--folder", PUBLISHED, "--dataset", "rd-a", "--out", "rd-a.svg", "rd-a.png", "rd-a.pdf"],
+        "plot_roofline": [*tables, "--out", "roofline.svg"],
         "plot_charts": ["--folder", PUBLISHED, "--dataset", "rd-a", "--figures", '{"dpi": 100}', "--out", "rd-a.recall.png"],
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MPL")} | variables

@@ -133,7 +133,7 @@ def test_everything_is_made_of_odd_names_in_any_locale(odd, tmp_path):
     made("check_claims", "C", "--folder", odd, "--claims", json.dumps({"c": claim | {"ratio": [0, 1e9]}}), "--out", claims)
     made("make_tables", "C", "--folder", odd, "--out", tables)
     made("make_report", "C", "--folder", odd, "--claims", claims, "--logs", tmp_path, "--out", report)
-    made("plot_speed", "C", *files, "--dataset", "1000", "--out", speed)
+    made("plot_speed", "C", "--folder", odd, "--dataset", "1000", "--out", speed)
     made("plot_roofline", "C", *files, "--provenance", odd / "provenance.json", "--out", roofline)
     made("plot_charts", "C", "--folder", odd, "--dataset", "1000", *section, "--out", recall)
     made("merge", "C", "--sources", odd, *section, "--out", tmp_path / "merged")

@@ -7,7 +7,7 @@ from knnbench.config.names import tell_apart
 from knnbench.config.values import ConfigError
 from knnbench.problem.download import second_name
 
-CHARTS = ("recall", "build", "break-even", "memory", "phases")  # of every dataset, besides its speeds
+CHARTS = ("recall", "build", "break-even", "batches", "memory", "phases")  # of every dataset, besides its speeds
 SUITE_FIGURES = ("roofline", "scaling")
 # What a run leaves in its folder: tables, and what is made from them.
 TABLES = ("config.yaml", "timings.csv", "samples.csv", "batches.csv", "comparisons.csv", "provenance.json")

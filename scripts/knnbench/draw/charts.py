@@ -1,9 +1,10 @@
 """Charts as Vega-Lite specifications: drawn to files by vega.py, and by the browser in the report.
 
-A specification takes rows with the columns of timings.csv and `name` (words.name_of), and leaves out what has no number.
+A specification takes rows with the columns of Results.timings, and leaves out what has no number; that of batches takes a row
+for each number of queries in a call, from `calls.call_rows`.
 """
 
-from knnbench.draw.figures import places
+from knnbench.draw.figures import FAINT, places
 
 # In the order that a family's variants get them; Unicode has each for legends in words.
 SHAPES = {
@@ -31,6 +32,7 @@ TOOLTIP = [
     {"field": "n_neighbors", "title": "K"},
     {"field": "queries_per_s", "title": "queries/s", "format": ",.4~r"},
     {"field": "interval", "title": "95% interval"},
+    {"field": "asked", "title": "asked"},
     {"field": "recall", "format": ".4~f"},
     {"field": "fit_s", "title": "fit, s", "format": ".3~r"},
     {"field": "memory", "title": "memory"},
@@ -54,26 +56,39 @@ def curve(names, colours, shapes):
     }
 
 
-LINE = {  # dashed if approximate, thick on a GPU
+OPACITY = {"condition": {"test": "datum.over", "value": FAINT}, "value": 1}  # faint over the page's limits
+LINE = {  # dashed if approximate, thick on a GPU, thin of a control
     "strokeDash": {"condition": {"test": "datum.exact", "value": [1, 0]}, "value": [5, 3]},
-    "strokeWidth": {"condition": {"test": "datum.device == 'gpu'", "value": 3}, "value": 1.5},
+    "strokeWidth": {
+        "condition": [{"test": "datum.control", "value": 0.8}, {"test": "datum.device == 'gpu'", "value": 3}],
+        "value": 1.5,
+    },
 }
 
 
-def points(look):
-    """Marks of measured cells: hollow where recall is low."""
+def points(look, tooltip=TOOLTIP):
+    """Marks of measured cells: hollow where recall is low, with a ring where a subset of the queries was asked."""
     return {
-        "mark": {"type": "point", "opacity": 1},
-        "encoding": {
-            "color": look["color"],
-            "shape": look["shape"],
-            "fill": {
-                "condition": {"test": "datum.status == 'low_recall'", "value": "transparent"},
-                **look["color"],
+        "encoding": {"color": look["color"], "opacity": OPACITY},
+        "layer": [
+            {
+                "mark": {"type": "point"},
+                "encoding": {
+                    "shape": look["shape"],
+                    "fill": {
+                        "condition": {"test": "datum.status == 'low_recall'", "value": "transparent"},
+                        **look["color"],
+                    },
+                    "size": {"condition": {"test": "datum.device == 'gpu'", "value": 110}, "value": 55},
+                    "tooltip": tooltip,
+                },
             },
-            "size": {"condition": {"test": "datum.device == 'gpu'", "value": 110}, "value": 55},
-            "tooltip": TOOLTIP,
-        },
+            {
+                "transform": [{"filter": "datum.subset"}],  # page.js leaves out this layer where it is empty
+                "mark": {"type": "point", "strokeWidth": 1},
+                "encoding": {"size": {"condition": {"test": "datum.device == 'gpu'", "value": 360}, "value": 180}},
+            },
+        ],
     }
 
 
@@ -91,13 +106,16 @@ HAS_SPEED = {"filter": "isValid(datum.queries_per_s)"}
 
 
 def speed(look):
-    """Queries per second against K."""
+    """Queries per second against K; a line is faint where it leads to what is over the page's limits."""
+    within = {"condition": {"test": "datum.over", "value": 0}, "value": 1}
+    ends = {"y": {"field": "queries_per_s_low"}, "y2": {"field": "queries_per_s_high"}, "opacity": OPACITY}
     return {
         "transform": [HAS_SPEED],
         "encoding": {"x": axis("n_neighbors", "Number of neighbours K"), "y": SPEED, "color": look["color"]},
         "layer": [
-            {"mark": "line", "encoding": LINE},
-            {"mark": "rule", "encoding": {"y": {"field": "queries_per_s_low"}, "y2": {"field": "queries_per_s_high"}}},
+            {"mark": {"type": "line", "opacity": FAINT}, "encoding": LINE},
+            {"mark": "line", "encoding": LINE | {"opacity": within, "detail": {"field": "over"}}},
+            {"mark": "rule", "encoding": ends},
             points(look),
         ],
     }
@@ -155,13 +173,30 @@ def break_even(look):
             "color": look["color"],
         },
         "layer": [
-            {"mark": {"type": "line", "clip": True}, "encoding": LINE},
+            {"mark": {"type": "line", "clip": True}, "encoding": LINE | {"opacity": OPACITY}},
             {
                 "transform": [{"filter": "datum.exponent % 1 < 0.05"}],
                 **points(look),
             },
         ],
     }
+
+
+def batches(look):
+    """Latency of a call, and queries per second, against the number of queries in it at one K."""
+    tooltip = [
+        {"field": "name", "title": "backend"},
+        {"field": "batch_size", "title": "queries in a call", "format": ",d"},
+        {"field": "p50_s", "title": "median, s", "format": ".3~r"},
+        {"field": "p99_s", "title": "99%, s", "format": ".3~r"},
+        {"field": "queries_per_s", "title": "queries/s", "format": ",.4~r"},
+    ]
+    layer = [{"mark": "line", "encoding": LINE | {"opacity": OPACITY}}, points(look, tooltip)]
+    encoding = {"x": axis("batch_size", "Queries in a call"), "color": look["color"]}
+    latency = {"encoding": encoding | {"y": axis("p50_s", "Median latency of a call, s")}, "layer": layer}
+    rate = {"encoding": encoding | {"y": SPEED}, "layer": layer}
+    # A control that does nothing answers without end: of calls it says what they cost, of rates nothing.
+    return {"hconcat": [latency, rate | {"transform": [{"filter": "!datum.control"}]}]}
 
 
 def bars(fields, title, unit):
@@ -229,6 +264,7 @@ VIEWS = {
     "recall": (recall, "Recall against queries per second; grey: the Pareto front", True),
     "build": (build, "Fit time against queries per second", True),
     "break-even": (break_even, "Time of fit and queries against the number of queries", False),
+    "batches": (batches, "Latency and queries per second against the queries in a call", False),
     "memory": (memory, "Memory", False),
     "phases": (phases, "Phases of a cell", False),
     "roofline": (roofline, "Share of the machine's ceiling", False),

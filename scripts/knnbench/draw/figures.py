@@ -5,6 +5,7 @@ import os
 import tempfile
 
 from knnbench.measure.record import NOT_RUN
+from knnbench.results.tables import controls_apart, flagged
 
 # Matplotlib comes from here for all scripts, as it is by itself: with no matplotlibrc, style or font of the user's, and no
 # backend of a notebook's. It reads files of the working folder, of two variables and of the user's folders, and one that it
@@ -21,9 +22,20 @@ with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
 del os.environ["MPLCONFIGDIR"]
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey by their markers.
-COLOURS = {"keops": "#D55E00", "faiss": "#0072B2", "torch": "#CC79A7", "jax": "#009E73", "sklearn": "#B58900"}
+GREY = "#8A8A8A"  # of controls
+COLOURS = {"keops": "#D55E00", "faiss": "#0072B2", "torch": "#CC79A7", "jax": "#009E73", "sklearn": "#B58900", "control": GREY}
 OTHER_COLOURS = ("#000000", "#56B4E9", "#7F7F7F")
 MARKERS = "osD^vP*X<>"
+FAINT = 0.4  # opacity of what is over the page's limits
+# What a mark means, and whether measured rows have it.
+MARKS = {
+    "Solid: exact; dashed: approximate.": lambda rows: not rows["exact"].all(),
+    "Thin: CPU; thick: GPU.": lambda rows: (rows["device"] == "gpu").any(),
+    "Hollow: low recall.": lambda rows: (rows["status"] == "low_recall").any(),
+    "Ringed: a subset of the queries.": lambda rows: flagged(rows, "subset").any(),
+    "Faint: over the page's limits.": lambda rows: flagged(rows, "over_page_limit").any(),
+    "Grey: controls.": lambda rows: len(controls_apart(rows)[1]) > 0,
+}
 
 plt.rcParams.update(
     {
@@ -71,20 +83,26 @@ def styles(backends):
     Returns
     -------
     styles : dict, (backend, device) -> keyword arguments of Axes.plot
-        Solid lines are exact and dashed ones approximate; thick lines and large markers are GPUs.
+        Solid lines are exact and dashed ones approximate; thick lines and large markers are GPUs, the thinnest controls.
     """
     looks = {}
     for name, (_, colour, position) in places(backends).items():
         for device in backends[name]["environments"]:
-            gpu = device == "gpu"
+            gpu, control = device == "gpu", backends[name].get("control")
             looks[name, device] = {
                 "color": colour,
                 "marker": MARKERS[position % len(MARKERS)],
                 "linestyle": "-" if backends[name]["exact"] else (0, (4, 2)),
-                "linewidth": 2.4 if gpu else 1.2,
-                "markersize": 7 if gpu else 5,
+                "linewidth": 0.6 if control else 2.4 if gpu else 1.2,
+                "markersize": 3 if control else 7 if gpu else 5,
             }
     return looks
+
+
+def key(rows):
+    """The marks that rows have, and what they mean."""
+    done = rows.dropna(subset=["query_median_s"])
+    return " ".join(words for words, occurs in MARKS.items() if occurs(done))
 
 
 def stopped(rows):

@@ -33,6 +33,13 @@ function linear(part) {
   return copy.type === "log" ? { ...copy, type: "linear", padding: 0 } : copy;
 }
 
+// A specification without the rings of subsets, of which there are none: Vega warns of layers that show nothing.
+function ringless(part) {
+  if (part === null || typeof part !== "object") return part;
+  if (Array.isArray(part)) return part.filter((each) => each?.transform?.[0].filter !== "datum.subset").map(ringless);
+  return Object.fromEntries(Object.entries(part).map(([key, value]) => [key, ringless(value)]));
+}
+
 // How rows without a time ended, in words.
 function why(rows) {
   const counts = new Map();
@@ -40,17 +47,25 @@ function why(rows) {
   return counts.size ? ` (${[...counts].map(([status, count]) => `${count} ${status}`).join(", ")})` : "";
 }
 
+// A row for each number of queries in a call, as draw/calls.py makes them.
+const calls = (row) => Object.entries(row.batches ?? {}).map(([size, [p50_s, p95_s, p99_s]]) =>
+  ({ ...row, batch_size: Number(size), p50_s, p95_s, p99_s, queries_per_s: size / p50_s, subset: row.subset && Number(size) === row.queries_timed }));
+
 // What does not change a chart cannot be switched for it.
-const FIXED = { speed: ["k"], memory: ["scale", "round", "batch"], phases: ["scale", "round", "batch"], roofline: ["round", "batch"] };
+const FIXED = { speed: ["k"], batches: ["round", "batch"], memory: ["scale", "round", "batch"], phases: ["scale", "round", "batch"], roofline: ["round", "batch"] };
 
 async function draw(section) {
   const { view, k, scale, residency, round, batch, machine } = state();
   const curves = checked("curve");
-  const rows = DATA.rows.filter((row) => row.dataset === section.dataset.dataset && row.residency === residency
-    && row.machine === machine && (view === "speed" || row.n_neighbors === Number(k)));
+  const over = controls.elements.over.checked;
   const fixed = FIXED[view] ?? [];
-  const measured = rows.map((row) => seen(row, fixed.includes("round") ? "all" : round, fixed.includes("batch") ? "all" : batch)).filter((row) => row?.[view === "roofline" ? "ceiling_fraction" : "queries_per_s"]);
-  const shown = measured.filter((row) => curves.has(row.name));
+  const here = (row) => row.dataset === section.dataset.dataset && row.residency === residency
+    && row.machine === machine && (view === "speed" || row.n_neighbors === Number(k));
+  const known = (all) => all.map((row) => seen(row, fixed.includes("round") ? "all" : round, fixed.includes("batch") ? "all" : batch)).filter((row) => row?.[view === "roofline" ? "ceiling_fraction" : "queries_per_s"]);
+  const chosen = (all) => all.filter((row) => curves.has(row.name) && (over || !row.over));
+  const rows = DATA.rows.filter(here);
+  const measured = known(rows);
+  const shown = chosen(measured);
   const title = $(`option[value="${view}"]`, controls).textContent + (view === "speed" ? "" : `, K = ${k}`);
   const missing = rows.length - measured.length;
   $("figcaption", section).textContent = `${title}: ${shown.length} of ${rows.length} cells`
@@ -59,12 +74,20 @@ async function draw(section) {
   const chart = $(".chart", section);
   chart.replaceChildren();
   if (!shown.length) return;
-  const spec = scale === "log" ? DATA.views[view] : linear(DATA.views[view]);
+  const cells = [...shown, ...chosen(known(DATA.controls.filter(here)))];
+  const drawn = view === "batches" ? cells.flatMap(calls) : cells;
+  const marks = drawn.some((row) => row.subset) ? DATA.views[view] : ringless(DATA.views[view]);
+  const spec = scale === "log" ? marks : linear(marks);
   const height = ["memory", "phases", "roofline"].includes(view) ? 20 * new Set(shown.map((row) => row.name)).size : 320;
   const beside = chart.clientWidth < 600 ? { orient: "bottom", columns: 3 } : {};
   const description = `${$("h2", section).textContent}: ${title}`;
-  await vegaEmbed(chart, { ...spec, width: "container", height, description, autosize: { type: "fit-x", contains: "padding" },
-    data: { values: shown },
+  const narrow = chart.clientWidth < 700;
+  const width = (narrow ? chart.clientWidth : chart.clientWidth / 2) - 80;
+  const { hconcat, ...one } = spec;
+  const parts = hconcat?.map((part) => ({ ...part, width, height }));  // they do not fit themselves into their place
+  const sized = parts ? { ...one, [narrow ? "vconcat" : "hconcat"]: parts }
+    : { ...one, width: "container", height, autosize: { type: "fit-x", contains: "padding" } };
+  await vegaEmbed(chart, { ...sized, description, data: { values: drawn },
     config: { ...DATA.config, axisY: { labelLimit: chart.clientWidth / 2.5 }, legend: { ...DATA.config.legend, ...beside } } }, { renderer: "svg", actions: false });
 }
 
@@ -78,6 +101,7 @@ controls.addEventListener("change", ({ target }) => {
   for (const [name, of] of [["device", device], ["family", family]]) {
     if (of) for (const box of $$(`[data-${name}-of="${CSS.escape(of)}"]`, controls)) box.checked = target.checked;
   }
+  if (target.name === "over") $$(".dataset").forEach(filter);
   drawAll();
 });
 
@@ -101,11 +125,12 @@ function sort(table, column) {
 }
 
 function filter(section) {
+  const over = controls.elements.over.checked;
   const words = $(".filter", section).value.toLowerCase().split(/\s+/).filter(Boolean);
   const rows = [...$(".sortable", section).tBodies[0].rows];
   for (const row of rows) {
     const text = row.textContent.toLowerCase();
-    row.hidden = !words.every((word) => text.includes(word));
+    row.hidden = !words.every((word) => text.includes(word)) || (!over && text.includes("over_page_limit"));
   }
   $(".count", section).textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
 }

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import jinja2
+import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
@@ -12,6 +13,7 @@ from knnbench.draw.page_rows import COLUMNS, chart_rows, claim_rows, dataset_ent
 from knnbench.draw.vega import CONFIG
 from knnbench.results.folder import read, read_table
 from knnbench.results.recommend import LISTED, NEAR
+from knnbench.results.tables import controls_apart
 from knnbench.results.words import typical_k
 
 PAGE = Path(__file__)  # whose template, style and script lie beside it
@@ -31,7 +33,7 @@ def legend(curves, backends):
     inks = {name: "var(--ink)" if colour == "#000000" else colour for name, (_, colour, _) in look.items()}
     for row in curves.to_dict("records"):
         family, _, shape = look[row["backend"]]
-        entry = {"name": row["name"], "device": row["device"], "exact": row["exact"]}
+        entry = {name: row[name] for name in ("name", "device", "exact", "control")}
         families.setdefault(family, []).append(entry | {"colour": inks[row["backend"]], "glyph": SHAPES[shape]})
     encodings = curve(
         curves["name"].tolist(), [inks[name] for name in curves["backend"]], [look[name][2] for name in curves["backend"]]
@@ -62,21 +64,24 @@ def page(folder, claims, logs):
     text : str, HTML
     """
     results = read(folder)
-    config, timings = results.config, results.timings
-    k, rows = typical_k(timings), chart_rows(results)
-    encodings, families = legend(timings.dropna(subset=["query_median_s"]).drop_duplicates("name"), config["backends"])
+    config, timings, controls = results.config, results.timings, results.controls
+    k, rows = typical_k(timings), chart_rows(timings, results)
+    curves = pd.concat([timings, controls]).dropna(subset=["query_median_s"]).drop_duplicates("name")
+    encodings, families = legend(curves, config["backends"])
     datasets = [
-        dataset_entry(name, here, results.comparisons, k, logs) for name, here in timings.groupby("dataset", sort=False)
+        dataset_entry(name, here, controls[controls["dataset"] == name], results.comparisons, k, logs)
+        for name, here in timings.groupby("dataset", sort=False)
     ]
     data = {
         "suite": config["suite"],
         "rows": rows,
+        "controls": chart_rows(controls, results),  # apart, so that nothing ranks them
         "views": {name: make(encodings) for name, (make, _, _) in VIEWS.items()},
         "config": page_config(),
         "recommend": {"NEAR": NEAR, "LISTED": LISTED},
     }
     ran, started = timings.dropna(subset=["versions"]), timings["started"].dropna()
-    table = read_table(folder, "timings")
+    table, _ = controls_apart(read_table(folder, "timings"))
     cells = table[table["residency"] == "host"]["status"].value_counts()
     origin = folder / "provenance.json"
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
@@ -97,14 +102,19 @@ def page(folder, claims, logs):
         views=[(name, title) for name, (_, title, _) in VIEWS.items()],
         on_device=bool((timings["residency"] == "device").any()),
         rounds=range(max((len(row.get("rounds_per_s", [])) for row in rows), default=0)),
-        batch_sizes=sorted({size for row in rows for size in row.get("batches", {})}),
+        batch_sizes=[
+            size
+            for size in sorted({1, *config["timing"].get("batch_sizes", ())})
+            if any(size in row.get("batches", ()) for row in rows)
+        ],
         devices=sorted(timings["device"].unique()),
         families=families,
         datasets=datasets,
         breaks=[answer["break_even"] for dataset in datasets for answer in dataset["answers"] if answer["break_even"]],
         columns=[(header, name) for header, (name, _) in COLUMNS.items()],
         ask=timings.dropna(subset=["n"]).astype({"n": int, "d": int}).iloc[0].to_dict() if timings["n"].notna().any() else ASK,
-        min_recall=config["timing"]["min_recall"],
+        limits=config["timing"],
+        over=bool(timings["over"].any()),
         versions=sorted({(row["environment"], row["versions"]) for row in ran.to_dict("records")}),
         metrics=list(dict.fromkeys(timings["metric"])),
         claims=claim_rows(claims),

@@ -5,28 +5,40 @@ import math
 import pandas as pd
 
 from knnbench.config.names import plain
+from knnbench.draw.calls import PLACE, calls_of, places
 from knnbench.measure.record import NOT_RUN
 from knnbench.results.claims import overall
 from knnbench.results.findings import break_even_words, findings, number, seconds
+from knnbench.results.folder import passes
 from knnbench.results.tables import read_csv
+from knnbench.results.words import control_words
 
 LOG_LINES = 15
 # Columns of the rows in the page, besides rounds and batches.
 SHOWN = (  # noqa: SIM905
-    "dataset curve name device residency machine n_neighbors status exact prunes metric n d single_p50_s"
+    "dataset curve name device residency machine n_neighbors status exact prunes metric n d queries_timed single_p50_s"
     " queries_per_s queries_per_s_low queries_per_s_high recall fit_s ceiling_fraction"
     " import_s load_s transfer_s train_s add_s compile_s first_query_s query_median_s"
     " loaded_bytes fit_bytes query_bytes device_loaded_bytes device_fit_bytes device_query_bytes"
 ).split()
-PLACE = ["dataset", "backend", "device", "residency", "n_neighbors", "machine"]
 COLUMNS = {  # of the page's tables: header -> name in its CSV, and (text, value to sort by) of a row
     "backend": ("name", lambda row: (row["name"], None)),
     "K": ("n_neighbors", lambda row: (row["n_neighbors"], row["n_neighbors"])),
     "status": ("status", lambda row: (row["status"], None)),
     "queries/s": ("queries_per_s", lambda row: (number(row["queries_per_s"]), row["queries_per_s"])),
     "95% interval": ("queries_per_s_low", lambda row: (span(row), row["queries_per_s_low"])),
+    "queries asked": ("queries_timed", lambda row: (f"{row['queries_timed']:,.0f}", row["queries_timed"])),
     "recall": ("recall", lambda row: (f"{row['recall']:.4f}", row["recall"])),
+    "recall of the rounds": (
+        "recall_low",
+        lambda row: (f"{row['recall_low']:.4f} to {row['recall_high']:.4f}", row["recall_low"]),
+    ),
+    "recall, 5% quantile": ("recall_p05", lambda row: (f"{row['recall_p05']:.4f}", row["recall_p05"])),
     "fit": ("fit_s", lambda row: (seconds(row["fit_s"]), row["fit_s"])),
+    "fit, 95% interval": (
+        "fit_low_s",
+        lambda row: (f"{seconds(row['fit_low_s'])} to {seconds(row['fit_high_s'])}", row["fit_low_s"]),
+    ),
     "compile": ("compile_s", lambda row: (seconds(row["compile_s"]), row["compile_s"])),
     "one query, median": ("single_p50_s", lambda row: (seconds(row["single_p50_s"]), row["single_p50_s"])),
     "one query, 99%": ("single_p99_s", lambda row: (seconds(row["single_p99_s"]), row["single_p99_s"])),
@@ -49,30 +61,37 @@ def span(row):
     return f"{number(row['queries_per_s_low'])} to {number(row['queries_per_s_high'])}"
 
 
-def chart_rows(results):
-    """The rows that the page draws and ranks: columns `SHOWN`, words for hovering, speeds of rounds, latencies of batches."""
-    samples = results.samples[results.samples["batch"].isna()]
-    medians = samples.groupby([*PLACE, "round"], sort=False)["seconds"].median().reset_index()
+def asked(row):
+    """How many queries a pass of a row asked, in words."""
+    if row["queries_timed"] < row["queries"]:
+        return f"{row['queries_timed']:,.0f} of {row['queries']:,.0f} queries"
+    return f"all {row['queries']:,.0f} queries"
+
+
+def chart_rows(timings, results):
+    """The rows that the page draws and ranks: columns `SHOWN`, words for hovering, speeds of rounds, latencies of calls.
+
+    Parameters
+    ----------
+    timings : DataFrame, `results.timings` or `results.controls`
+    results : Results
+    """
+    timed = passes(results.samples, pd.concat([results.timings, results.controls]))
+    medians = timed.groupby([*PLACE, "round"], sort=False)["seconds"].median().reset_index()
     rounds = dict(iter(medians.groupby(PLACE, sort=False)))
-    batches = dict(iter(results.batches.dropna(subset=["p50_s"]).groupby(PLACE, sort=False)))
-    rows = []
-    for row in results.timings.to_dict("records"):
+    rows, timings = [], timings.to_dict("records")
+    for row, calls in zip(timings, calls_of(timings, results.batches), strict=True):
         found = {key: value for key in SHOWN if pd.notna(value := row[key])}
+        found |= {key: True for key in ("subset", "over", "control") if row[key]}
         if "queries_per_s" in found:
-            found |= {"interval": span(row), "memory": megabytes(row)}
+            found |= {"interval": span(row), "memory": megabytes(row), "asked": asked(row)}
         found["note"] = "; ".join(str(row[key]) for key in ("status", "flags") if pd.notna(row[key]) and row[key] != "ok")
-        # A machine with a GPU is named with it, its CPU cells without.
-        words = [row["machine"], row["machine"].rsplit("; ", 1)[0]]
-        for machine in dict.fromkeys(words):
-            place = (*(row[key] for key in PLACE[:-1]), machine)
+        for place in places(row):
             if place in rounds and "queries_per_s" in found:
                 speeds = row["queries"] / rounds[place].sort_values("round")["seconds"]
                 found["rounds_per_s"] = [float(f"{speed:.5g}") for speed in speeds]
-            if place in batches:
-                found["batches"] = {
-                    int(size): [float(f"{value:.4g}") for value in values]
-                    for size, *values in batches[place][["batch_size", "p50_s", "p95_s", "p99_s"]].itertuples(index=False)
-                }
+        if calls:
+            found["batches"] = {size: [float(f"{value:.4g}") for value in times] for size, times in calls.items()}
         exact = ("n", "d", "recall")  # the form compares them
         rows.append(
             {
@@ -100,7 +119,7 @@ def log_of(row, logs):
     """The last lines of a cell's log, empty if there is none."""
     place = f"{row['dataset']}/{row['backend']}-{row['device']}"
     built = "(building the index)" in str(row["reason"])
-    path = logs / (f"build_index/{place}.log" if built else f"measure_cell/{place}/k{row['n_neighbors']}.round0.log")
+    path = logs / (f"build_index/{place}/round0.log" if built else f"measure_cell/{place}/k{row['n_neighbors']}.round0.log")
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]) if path.is_file() else ""
 
 
@@ -177,8 +196,8 @@ def machine_entries(timings):
     return entries
 
 
-def dataset_entry(name, rows, comparisons, k, logs):
-    """What the page says of one dataset."""
+def dataset_entry(name, rows, controls, comparisons, k, logs):
+    """What the page says of one dataset, of `rows` of Results.timings and `controls`."""
     first, answers = rows.iloc[0], []
     title = plain(first["title"])
     for machine, here in rows.groupby("machine", sort=False):
@@ -187,6 +206,8 @@ def dataset_entry(name, rows, comparisons, k, logs):
         against, sentences = break_even_words(done)
         place = f"{title}, {machine}" if rows["machine"].nunique() > 1 else title
         words = dict(found)
+        if bounds := control_words(controls[controls["machine"] == machine], k):
+            found.append(("What bounds it?", f"{bounds}."))
         answers.append(
             {
                 "machine": machine,

@@ -5,32 +5,48 @@ import textwrap
 import pandas as pd
 
 from knnbench.config.names import plain
-from knnbench.draw.figures import literal, plt, settle, stopped
+from knnbench.draw.figures import FAINT, GREY, key, literal, plt, settle, stopped
+from knnbench.results.findings import number
 from knnbench.results.machines import by_machine
-from knnbench.results.words import name_of
+from knnbench.results.tables import controls_apart, flagged
+from knnbench.results.words import name_of, span
 
 CELL = ["dataset", "backend", "device", "n_neighbors"]
-KEY = (
-    "Solid: exact; dashed: approximate. Thin: CPU; thick: GPU. Hollow: low recall. "
-    "Bars: 95% interval of the median. ×: stopped there."
-)
+
+
+def beyond(rows):
+    """Where a curve stopped: the rows without a time whose K is above all that have one."""
+    return stopped(rows).loc[lambda ended: ended["n_neighbors"] > rows.dropna(subset=["query_median_s"])["n_neighbors"].max()]
 
 
 def draw_curve(axes, rows, look):
-    """Draw one backend on one device: its interval, hollow where recall is low, crossed where it stopped."""
+    """Draw one backend on one device: its interval, with the marks that `figures.MARKS` explains, crossed where it stopped."""
     done = rows.dropna(subset=["query_median_s"])
-    queries = done["queries"]
-    axes.plot(done["n_neighbors"], done["queries_per_s"], **(look | {"marker": None}))
-    axes.vlines(done["n_neighbors"], queries / done["query_high_s"], queries / done["query_low_s"], color=look["color"])
-    for low, face in ((False, look["color"]), (True, "white")):
-        some = done[(done["status"] == "low_recall") == low]
-        axes.plot(some["n_neighbors"], some["queries_per_s"], **(look | {"linestyle": "none", "markerfacecolor": face}))
-    beyond = stopped(rows)
-    beyond = beyond[beyond["n_neighbors"] > done["n_neighbors"].max()]
-    if len(beyond):
-        last, k = done["queries_per_s"].iloc[-1], beyond["n_neighbors"].iloc[0]
+    done = done.assign(over=flagged(done, "over_page_limit"), subset=flagged(done, "subset"))
+    line, mark = look | {"marker": None}, look | {"linestyle": "none"}
+    axes.plot(done["n_neighbors"], done["queries_per_s"].where(~done["over"]), **line)
+    if done["over"].any():
+        axes.plot(done["n_neighbors"], done["queries_per_s"], **line, alpha=FAINT)
+    for over, alpha in ((False, 1), (True, FAINT)):
+        shown = done[done["over"] == over]
+        ends = (shown["queries"] / shown[f"query_{end}_s"] for end in ("high", "low"))
+        axes.vlines(shown["n_neighbors"], *ends, look["color"], alpha=alpha)
+        for low, face in ((False, look["color"]), (True, "white")):
+            some = shown[(shown["status"] == "low_recall") == low]
+            axes.plot(some["n_neighbors"], some["queries_per_s"], **mark, markerfacecolor=face, alpha=alpha)
+        some = shown[shown["subset"]]
+        ring = {"marker": "o", "markersize": 1.8 * look["markersize"], "markeredgewidth": 0.8, "markerfacecolor": "none"}
+        axes.plot(some["n_neighbors"], some["queries_per_s"], **(mark | ring), alpha=alpha)
+    ended = beyond(rows)
+    if len(ended):
+        last, k = done["queries_per_s"].iloc[-1], ended["n_neighbors"].iloc[0]
         axes.plot([done["n_neighbors"].max(), k], [last, last], color=look["color"], linestyle=":", linewidth=0.8)
         axes.plot(k, last, marker="x", color=look["color"], markersize=8, markeredgewidth=2)
+
+
+def where(some, rows):
+    """The K of some rows, as a beginning of words about them; nothing if they are all that have a time."""
+    return "" if len(some) == rows["query_median_s"].notna().sum() else f"K = {', '.join(map(str, some['n_neighbors']))}: "
 
 
 def remark(rows):
@@ -39,16 +55,20 @@ def remark(rows):
     recall = rows["recall"].dropna()
     if not rows["exact"].all() or recall.min() < 0.999:
         notes.append(f"recall {recall.min():.2f}" + (f"–{recall.max():.2f}" if recall.max() - recall.min() > 0.005 else ""))
+    part = rows[flagged(rows, "subset")]
+    if len(part):
+        ends = dict.fromkeys(f"{part['queries_timed'].agg(end):,.0f}" for end in ("min", "max"))
+        notes.append(f"{where(part, rows)}{'–'.join(ends)} of {part['queries'].iloc[0]:,.0f} queries")
     for status, some in stopped(rows).groupby("status"):
         notes.append(f"K = {', '.join(map(str, some['n_neighbors']))}: {status}")
     flags = rows.assign(flag=rows["flags"].fillna("").str.split("; ")).explode("flag", ignore_index=True)
-    for flag, some in flags[flags["flag"] != ""].groupby("flag"):
-        notes.append(f"K = {', '.join(map(str, some['n_neighbors']))}: {flag}")
+    for flag, some in flags[~flags["flag"].isin(("", "subset", "over_page_limit"))].groupby("flag"):  # which are marks
+        notes.append(f"{where(some, rows)}{flag}")
     return "; ".join(notes)
 
 
 def curves_of(timings, elsewhere):
-    """Split the rows of a machine into curves, the fastest first, and a note on what has none.
+    """Split the rows of a machine into curves, the fastest first and controls last, and a note on what has none.
 
     Parameters
     ----------
@@ -57,20 +77,23 @@ def curves_of(timings, elsewhere):
 
     Returns
     -------
-    curves : dict, (backend, device) -> rows
+    curves, controls : dict, (backend, device) -> rows
     note : str, several lines
     """
-    curves, missing = {}, {}
-    for key, rows in timings.groupby(["backend", "device"], sort=False):
-        if rows["query_median_s"].notna().any():
-            curves[key] = rows.sort_values("n_neighbors")
-        else:
-            first = rows.iloc[0]
-            missing.setdefault(f"{first['status']}: {first['reason']}", []).append(name_of(first))
-    curves = dict(sorted(curves.items(), key=lambda item: -item[1]["queries_per_s"].max()))
+    found, missing = ({}, {}), {}
+    for curves, part in zip(found, controls_apart(timings), strict=True):
+        for name, rows in part.groupby(["backend", "device"], sort=False):
+            if rows["query_median_s"].notna().any():
+                curves[name] = rows.sort_values("n_neighbors")
+            else:
+                first = rows.iloc[0]
+                missing.setdefault(f"{first['status']}: {first['reason']}", []).append(name_of(first))
+    curves, controls = (dict(sorted(each.items(), key=lambda item: -item[1]["queries_per_s"].max())) for each in found)
     notes = [textwrap.fill(f"{reason}: {', '.join(names)}", 130, subsequent_indent="    ") for reason, names in missing.items()]
     notes += [f"{elsewhere} cells were measured on other machines only."] * bool(elsewhere)
-    return curves, "\n".join([KEY, *["Not measured:"] * bool(notes), *notes])
+    marks = [key(timings), "Bars: 95% interval of the median."]
+    marks += ["×: stopped there."] * any(len(beyond(rows)) for rows in curves.values())
+    return curves, controls, "\n".join([textwrap.fill(" ".join(marks), 165), *["Not measured:"] * bool(notes), *notes])
 
 
 def draw(timings, looks):
@@ -88,27 +111,31 @@ def draw(timings, looks):
     machines, parts, inches = by_machine(timings), [], []
     for _, rows in machines:
         elsewhere = len(timings.drop_duplicates(CELL)) - len(rows.drop_duplicates(CELL))
-        curves, note = curves_of(rows, elsewhere)
-        parts.append((curves, note))
-        inches += [3.6, 0.17 * max(1, len(curves)) + 0.5, 0.135 * (note.count("\n") + 1)]
+        curves, controls, note = curves_of(rows, elsewhere)
+        parts.append((curves, controls, note))
+        inches += [3.6, 0.17 * max(1, len(curves) + len(controls)) + 0.5, 0.135 * (note.count("\n") + 1)]
     figure, panels = plt.subplots(
         len(inches), figsize=(7.5, sum(inches) + 0.7 * len(parts)), height_ratios=inches, layout="constrained", squeeze=False
     )
-    for (words, rows), (curves, note), axes in zip(machines, parts, panels.reshape(-1, 3), strict=True):
-        draw_machine(words, rows, curves, note, looks, axes)
+    for (words, rows), part, axes in zip(machines, parts, panels.reshape(-1, 3), strict=True):
+        draw_machine(words, rows, *part, looks, axes)
     settle(figure)
     return figure
 
 
-def draw_machine(words, timings, curves, note, looks, axes):
+def draw_machine(words, timings, curves, controls, note, looks, axes):
     """Draw one machine's curves, their fit times, and the note, in three axes."""
     top, bottom, below = axes
-    for key, rows in curves.items():
-        draw_curve(top, rows, looks[key])
-    if not curves:
-        top.text(0.5, 0.5, "no cell was measured", transform=top.transAxes, ha="center")
     first = timings.iloc[0]
     top.set(xscale="log", yscale="log", xlabel="Number of neighbours K", ylabel="Queries per second")
+    for name, rows in curves.items():
+        draw_curve(top, rows, looks[name])
+    if curves:  # what a call costs is often so little that all others would be one line
+        top.set_ylim(top.get_ylim())
+    else:
+        top.text(0.5, 0.5, "no cell was measured", transform=top.transAxes, ha="center")
+    for name, rows in controls.items():
+        draw_curve(top, rows, looks[name])
     ks = sorted(timings["n_neighbors"].unique())
     top.set_xticks(ks, labels=[str(k) for k in ks])
     top.xaxis.minorticks_off()
@@ -116,24 +143,38 @@ def draw_machine(words, timings, curves, note, looks, axes):
     if pd.notna(first["n"]):
         size = f"{first['queries']:,.0f} queries, {first['n']:,.0f} points, d = {first['d']:,.0f}"
     top.set_title(literal(f"{title}: {size}, {first['metric']}\n{words}"), loc="left", fontsize=9)
-
-    bottom.set(xscale="log", xlabel="Fit: seconds before the first query", ylim=(len(curves) - 0.4, -0.6))
-    fits = {key: max(rows["fit_s"].median(), 1e-6) for key, rows in curves.items()}
-    left = min(fits.values(), default=1e-3) / 3
-    for position, (key, rows) in enumerate(curves.items()):
-        bottom.plot([left, fits[key]], [position, position], markevery=[1], **looks[key])
-        bottom.annotate(
-            f"{fits[key]:.2g} s" + (f"   {remark(rows)}" if remark(rows) else ""),
-            (fits[key], position),
-            xytext=(7, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=6.5,
-        )
-    bottom.set_xlim(left, max(fits.values(), default=1) * 300)
-    bottom.set_yticks(range(len(curves)), labels=[literal(name_of(rows.iloc[0])) for rows in curves.values()])
-    bottom.grid(axis="y", visible=False)
-    bottom.tick_params(axis="y", length=0)
+    draw_fits(bottom, curves, controls, top.get_ylim()[1], looks)
     below.set_axis_off()
     place = ("figure fraction", "axes fraction")
     below.annotate(literal(note), (0.01, 1), xycoords=place, fontsize=6.5, va="top", in_layout=False)
+
+
+def draw_fits(axes, curves, controls, top, looks):
+    """Draw the fit times with remarks, in the order of the curves; of controls, which have none, their speeds in words.
+
+    `top` is the largest speed that the figure shows.
+    """
+    fits = {name: max(rows["fit_s"].median(), 1e-6) for name, rows in curves.items()}
+    left, number_of_all = min(fits.values(), default=1e-3) / 3, len(curves) + len(controls)
+    axes.set(xscale="log", xlabel="Fit: seconds before the first query", ylim=(number_of_all - 0.4, -0.6))
+    beside = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "fontsize": 6.5}
+    for position, (name, rows) in enumerate(curves.items()):
+        done = rows.dropna(subset=["query_median_s"])
+        alpha = FAINT if flagged(done, "over_page_limit").all() else 1
+        low, high = (done[f"fit_{end}_s"].astype(float).median() for end in ("low", "high"))
+        axes.plot([left, fits[name]], [position, position], markevery=[1], alpha=alpha, **looks[name])
+        axes.hlines(position, low, high, looks[name]["color"], linewidth=0.8, alpha=alpha)
+        words = f"{number(fits[name], 2)} s" + (f"   {remark(rows)}" if remark(rows) else "")
+        axes.annotate(words, (max(fits[name], high if high > 0 else 0), position), **beside)
+    for position, rows in enumerate(controls.values(), len(curves)):
+        fastest = rows["queries_per_s"].max()
+        words = f"{number(fastest, 2)} queries/s{', above the figure' if fastest > top else ''}; recall {span(rows['recall'])}"
+        axes.annotate(words, (left, position), color=GREY, **beside)
+    most = max(fits.values(), default=1)
+    axes.set_xlim(left, left * (most / left) ** 2.5)  # to the right is room for words
+    axes.set_xticks([tick for tick in axes.get_xticks() if left <= tick <= most])
+    axes.set_yticks(range(number_of_all), labels=[literal(name_of(rows.iloc[0])) for rows in (curves | controls).values()])
+    for label in axes.get_yticklabels()[len(curves) :]:
+        label.set_color(GREY)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)

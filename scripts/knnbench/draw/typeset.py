@@ -81,8 +81,11 @@ def best_of(rows, comparisons):
 
 
 def why_not(row):
-    """What a footnote says of a status."""
-    return textwrap.shorten(f"{row['status']}: {row['reason']}", 120) if row["status"] in NOT_RUN else row["status"]
+    """What a footnote says of a cell: its status, and whether its time was scaled; empty if there is nothing to say."""
+    if row["status"] in NOT_RUN:
+        return textwrap.shorten(f"{row['status']}: {row['reason']}", 120)
+    words = [row["status"]] * (row["status"] != "ok") + ["scaled from a subset of the queries"] * row["subset"]
+    return ", ".join(words)
 
 
 def write_table(form, rows, by, comparisons, before, caption, label):
@@ -117,10 +120,10 @@ def write_table(form, rows, by, comparisons, before, caption, label):
             if row is None:  # on another machine only
                 line.append("")
                 continue
-            mark = ""
-            if row["status"] != "ok":
+            mark, why = "", why_not(row)
+            if why:
                 name = string.ascii_lowercase[len(marks) % 26] * (1 + len(marks) // 26)
-                mark = marks.setdefault(why_not(row), name)
+                mark = marks.setdefault(why, name)
             text = "–" if row["status"] in NOT_RUN else number(row["queries_per_s"])
             line.append(form.cell(text, mark, best[value] == row["curve"]))
         body.append(line)

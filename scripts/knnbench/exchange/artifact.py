@@ -56,7 +56,8 @@ def copy_records(config, folder, out, logs):
             shutil.copy(source, target)
             if json.loads(source.read_text(encoding="utf-8"))["status"] in NOT_RUN:
                 place = f"{cell.dataset}/{cell.backend}-{cell.device}"
-                for log in (logs / f"measure_cell/{place}/k{cell.k}.round{number}.log", logs / f"build_index/{place}.log"):
+                names = f"measure_cell/{place}/k{cell.k}.round{number}.log", f"build_index/{place}/round{number}.log"
+                for log in (logs / name for name in names):
                     kept = out / f"published/{config['suite']}/logs" / log.relative_to(logs)
                     if log.is_file():
                         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -133,6 +133,7 @@ def as_row(each, dataset, settings, sizes, backend, label, min_recall):
         "label": label,
         "exact": False,  # nobody says so
         "prunes": False,
+        "control": False,
         "device": each["device"],
         "residency": "host",
         "n_neighbors": each["n_neighbors"],
@@ -140,6 +141,7 @@ def as_row(each, dataset, settings, sizes, backend, label, min_recall):
         "reason": f"recall {each['recall']:.3f}" if low else "",
         "flags": "imported",
         "recall": each["recall"],
+        "queries_timed": sizes["queries"],
         "queries_per_s": sizes["queries"] / time,
         "query_median_s": time,
         "repeats": 0,

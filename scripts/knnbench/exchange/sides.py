@@ -7,9 +7,10 @@ from functools import cached_property
 import pandas as pd
 import yaml
 
-from knnbench.results.folder import read_table, text_of
+from knnbench.results.folder import passes, read_table, text_of
 from knnbench.results.intervals import estimate
 from knnbench.results.machines import machine_words
+from knnbench.results.tables import controls_apart
 
 CELL = ["dataset", "backend", "device", "n_neighbors", "residency"]
 
@@ -21,7 +22,7 @@ class Side:
     Attributes
     ----------
     name : str
-    timings, samples : DataFrame
+    timings, samples : DataFrame, without controls
     config : dict, the saved configuration
     ceilings : dict, device -> what it reaches at most, as measure_ceilings.py writes it
     """
@@ -48,9 +49,8 @@ class Side:
     @cached_property
     def estimates(self):
         """Times of cells that ran in several processes."""
-        passes = self.samples[self.samples["batch"].isna()]
         found = {}
-        for key, samples in passes.groupby(CELL, sort=False):
+        for key, samples in passes(self.samples, self.timings).groupby(CELL, sort=False):
             rounds = [list(each) for _, each in samples.groupby("round")["seconds"]]
             if len(rounds) > 1 and key in self.rows and self.rows[key]["query_median_s"]:
                 found[key] = estimate(rounds)
@@ -65,7 +65,8 @@ def read_side(name, folder):
     SystemExit
         A table is missing, or there are several machines in it.
     """
-    timings, origin = read_table(folder, "timings"), folder / "provenance.json"
+    timings, _ = controls_apart(read_table(folder, "timings"))
+    origin = folder / "provenance.json"
     ran = timings.dropna(subset=["cpu"])
     if len(ran[["cpu", "cpus"]].drop_duplicates()) > 1:
         raise SystemExit(f"{name}: it has results of several machines; compare the folders that it was merged from")

@@ -11,8 +11,9 @@ import pandas as pd
 import yaml
 
 from knnbench.measure.record import NOT_RUN
-from knnbench.results.folder import read_table
+from knnbench.results.folder import passes, read_table
 from knnbench.results.machines import residencies
+from knnbench.results.tables import flagged
 from knnbench.system.files import sha256_of
 
 CELL = ["dataset", "backend", "device", "n_neighbors", "residency"]
@@ -65,7 +66,7 @@ def check_rows(timings, schema):
 def check_meaning(timings, config):
     """Check what a schema cannot say of the rows; a list of problems."""
     problems = []
-    for number, row in enumerate(timings.to_dict("records"), 2):
+    for number, row in enumerate(timings.assign(subset=flagged(timings, "subset")).to_dict("records"), 2):
         median, low, high = (row[f"query_{name}_s"] for name in ("median", "low", "high"))
         timed = pd.notna(median)
         wrong = {
@@ -75,6 +76,12 @@ def check_meaning(timings, config):
             "the median is not inside its interval": timed and pd.notna(low) and pd.notna(high) and not low <= median <= high,
             "queries_per_s is not queries over query_median_s": timed
             and not math.isclose(row["queries_per_s"], row["queries"] / median, rel_tol=TOLERANCE),
+            "queries_timed and the flag subset do not agree": timed
+            and row["subset"] != (row["queries_timed"] < row["queries"]),
+            "the recall is not inside its range": pd.notna(row["recall_low"])
+            and not row["recall_low"] <= row["recall"] <= row["recall_high"],
+            "the fit is not inside its interval": pd.notna(row["fit_low_s"])
+            and not row["fit_low_s"] <= row["fit_s"] <= row["fit_high_s"],
             "ok, with a recall below timing.min_recall": row["status"] == "ok"
             and row["recall"] < config["timing"]["min_recall"],
             "it is of the future": pd.notna(row["started"])
@@ -107,12 +114,12 @@ def check_grid(timings, config):
 def check_samples(timings, samples, version):
     """Check that the medians are those of the samples, in version 1 of all rounds together; a list of problems."""
     problems = []
-    passes = samples[samples["batch"].isna()]
-    groups = dict(iter(passes.groupby(CELL, sort=False)))
+    timed = passes(samples, timings)
+    groups = dict(iter(timed.groupby(CELL, sort=False)))
     for row in timings.drop_duplicates(CELL).to_dict("records"):
         key = tuple(row[name] for name in CELL)
         words = ", ".join(map(str, key))
-        here = groups.get(key, passes.iloc[:0])
+        here = groups.get(key, timed.iloc[:0])
         if row["repeats"] != len(here) and not timings.duplicated(CELL).any():
             problems.append(f"{words}: {row['repeats']} repeats in timings.csv, {len(here)} in samples.csv")
         elif len(here) and pd.notna(row["query_median_s"]) and not timings.duplicated(CELL).any():

@@ -169,18 +169,25 @@ def findings(rows, comparisons, k):
     answers.append(("Cost to build", "; ".join(fits) or "nothing was measured"))
     promised = host[host["exact"]].dropna(subset=["query_median_s", "wrong_neighbors"]).to_dict("records")
     if promised:
-        total = promised[0]["queries"] * k
-        wrong = [f"{row['name']} missed {row['wrong_neighbors']:,.0f}" for row in promised if row["wrong_neighbors"] > 0]
-        all_right = f"all {len(promised)} exact backends returned true neighbours in all {total:,.0f} places"
-        right = f"of {total:,.0f} places, {'; '.join(wrong)}" if wrong else all_right
+        wrong = [
+            f"{row['name']} missed {row['wrong_neighbors']:,.0f} of {row['queries_timed'] * k:,.0f} places"
+            for row in promised
+            if row["wrong_neighbors"] > 0
+        ]
+        all_right = f"all {len(promised)} exact backends returned true neighbours in all places of their answers"
+        right = "; ".join(wrong) or all_right
         answers.append(("Is it exact?", f"{right}, checked in float64 at K = {k}"))
     if best:
         groups = [(kind, ranked) for kind, ranked in (("exact", exact), ("approximate", others)) if ranked]
         words = [f"{ranked[0]['name']}: {sureness(ranked[0], ranked, kind, comparisons)}." for kind, ranked in groups]
         if done["rounds"].min() == 1:
             words.append("One process each: whether the order holds in the next was not tested (timing.rounds: 3 does).")
+        if done["subset"].any():
+            words.append(
+                f"{done['subset'].sum()} of {len(done)} asked a subset of the queries, from which their times are scaled."
+            )
         flags = done.assign(flag=done["flags"].fillna("").str.split("; ")).explode("flag")
-        for flag, names in flags[flags["flag"] != ""].groupby("flag")["name"]:
+        for flag, names in flags[~flags["flag"].isin(("", "subset", "over_page_limit"))].groupby("flag")["name"]:
             words.append(f"Flagged {flag}: {', '.join(names)}.")
         answers.append(("How sure?", " ".join(words)))
     cells = rows[rows["residency"] == "host"]

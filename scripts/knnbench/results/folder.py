@@ -11,7 +11,7 @@ import yaml
 
 from knnbench.measure.record import SCHEMA_VERSION
 from knnbench.results.machines import by_machine, machine_words
-from knnbench.results.tables import BATCH, COMPARISON, read_csv
+from knnbench.results.tables import BATCH, COMPARISON, controls_apart, flagged, read_csv
 from knnbench.results.words import name_of
 from knnbench.system.archive import ArchiveError, unpack
 
@@ -20,7 +20,8 @@ ADDED = (  # noqa: SIM905
     "attempts ceiling_fraction cpu_joules_per_query device_fit_bytes device_loaded_bytes device_query_bytes distance_error"
     " flags governor gpu_celsius gpu_joules_per_query gpu_slowed_by gpu_sm_mhz index index_bytes least_bytes"
     " least_operations others_cpus prunes single_calls single_first_s single_p50_s single_p95_s single_p99_s"
-    " wrong_neighbors cell_s compile_s"
+    " wrong_neighbors cell_s compile_s queries_timed fit_low_s fit_high_s recall_low recall_high recall_p05 recall_p25"
+    " recall_p50 recall_zero control"
 ).split()
 EMPTY = {"comparisons": COMPARISON, "batches": BATCH}
 
@@ -33,12 +34,15 @@ class Results:
     ----------
     config : dict, the saved configuration
     timings, comparisons, batches, samples : DataFrame, the CSV files
-        `timings` also has `name` in words, `curve` (backend-device), `machine` in words, the interval of `queries_per_s`, and
-        `memory_bytes`. Rows of a CPU stand with every GPU beside it, rows of cells that got no job with every machine.
+        `timings` also has `name` in words, `curve` (backend-device), `machine` in words, the interval of `queries_per_s`,
+        `memory_bytes`, and two flags as columns: `subset`, and `over` (over the page's limits). Rows of a CPU stand with every
+        GPU beside it, rows of cells that got no job with every machine. It has no controls.
+    controls : DataFrame, rows of timings.csv of backends that bound the others, with the same columns
     """
 
     config: dict
     timings: pd.DataFrame
+    controls: pd.DataFrame
     comparisons: pd.DataFrame
     batches: pd.DataFrame
     samples: pd.DataFrame
@@ -84,7 +88,31 @@ def read_table(folder, name):
         table = read_csv(path)
     except (ValueError, OSError, EOFError, zlib.error, OverflowError) as error:  # ParserError, UnicodeDecodeError and others
         raise SystemExit(f"{path}: cannot be read ({str(error)[:300]}); get another copy, or gather it again") from error
-    return upgrade(path, name, table)
+    table = upgrade(path, name, table)
+    if name == "samples":
+        return with_queries(table, read_table(folder, "timings"))
+    return table
+
+
+def with_queries(samples, timings):
+    """Samples with the number of queries that each call asked; of results older than that column, all of them or a batch."""
+    every = samples["dataset"].map(timings.groupby("dataset")["queries"].first())
+    asked = samples["batch"].where(samples["batch"].notna(), every)
+    given = samples.get("queries", asked)
+    return samples.assign(queries=given.where(given.notna(), asked))
+
+
+def passes(samples, timings):
+    """The samples of passes, in seconds for all queries: those of a subset are scaled.
+
+    Parameters
+    ----------
+    samples : DataFrame, from `with_queries`
+    timings : DataFrame, rows of the same datasets
+    """
+    some = samples[samples["batch"].isna()]
+    every = some["dataset"].map(timings.groupby("dataset")["queries"].first()).astype(float)
+    return some.assign(seconds=some["seconds"].astype(float) * (every / some["queries"].astype(float)))
 
 
 def upgrade(path, name, table):
@@ -112,6 +140,8 @@ def upgrade(path, name, table):
         "single_calls": 0,
         "attempts": 1,
         "prunes": parameters.str.contains("kd_tree|ball_tree|auto"),
+        "queries_timed": table["queries"].where(table["query_median_s"].notna()),
+        "control": False,
     }
     known |= {name: value for name, value in once.items() if name in known}
     if 1 in versions:
@@ -153,8 +183,10 @@ def read(folder):
         queries_per_s_high=timings["queries"] / timings["query_low_s"],
         memory_bytes=host,
         device_memory_bytes=device,
+        subset=flagged(timings, "subset"),
+        over=flagged(timings, "over_page_limit"),
     )
-    return Results(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), timings, **tables)
+    return Results(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), *controls_apart(timings), **tables)
 
 
 def text_of(row):

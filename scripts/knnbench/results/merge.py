@@ -6,8 +6,9 @@ import pandas as pd
 import yaml
 
 from knnbench.measure.record import SCHEMA_VERSION
-from knnbench.results.comparisons import compare
+from knnbench.results.folder import passes, with_queries
 from knnbench.results.machines import machine_words
+from knnbench.results.pairs import compare
 from knnbench.results.tables import COMPARISON, WORDS, read_csv, with_names_apart
 from knnbench.results.words import summarise
 
@@ -22,6 +23,7 @@ def read(source, name):
     table = read_csv(path, dtype=object)
     if name == "timings":  # those of cells without a job had another order
         table["parameters"] = [json.dumps(json.loads(each), sort_keys=True) for each in table["parameters"]]
+        table["control"] = table.get("control", "False") == "True"
     return table.where(table.notna(), None).assign(origin=str(source))
 
 
@@ -68,12 +70,12 @@ def choose(timings):
 
 
 def entries(timings, samples):
-    """Rows that have a time, with the samples of their rounds, as comparisons.compare wants them."""
-    passes = dict(iter(samples[samples["batch"].isna()].groupby([*CELL, "origin"])))
+    """Rows that have a time, with the samples of their rounds, as pairs.compare wants them."""
+    timed = dict(iter(passes(samples, timings).groupby([*CELL, "origin"])))
     here = timings[timings["machine"] != ""]  # of imported ones nobody knows the machine, nor the samples
     for row in here.dropna(subset=["query_median_s"]).to_dict("records"):
-        rounds = passes[tuple(row[name] for name in (*CELL, "origin"))].groupby("round")["seconds"]
-        yield row | {"query_median_s": float(row["query_median_s"])}, [list(map(float, each)) for _, each in rounds]
+        rounds = timed[tuple(row[name] for name in (*CELL, "origin"))].groupby("round")["seconds"]
+        yield row | {"query_median_s": float(row["query_median_s"])}, [list(each) for _, each in rounds]
 
 
 def merge(sources, figures, out):
@@ -104,6 +106,7 @@ def merge(sources, figures, out):
             tables[name]["machine"] = None
         missing = pd.MultiIndex.from_frame(tables[name][place]).map(machines)  # of results older than that column: one machine
         tables[name]["machine"] = tables[name]["machine"].fillna(pd.Series(missing, index=tables[name].index))
+    tables["samples"] = with_queries(tables["samples"], timings)
     chosen = choose(timings.reset_index(drop=True))
     kept = pd.MultiIndex.from_frame(chosen[[*CELL, "origin"]])
     out.mkdir(parents=True, exist_ok=True)
@@ -116,7 +119,10 @@ def merge(sources, figures, out):
     comparisons.to_csv(out / "comparisons.csv", index=False)
     configs = [yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8")) for source in sources]
     # What a cell that was ended took at least, wherever it was.
-    limits = {name: min(saved["timing"][name] for saved in configs) for name in ("max_fit_s", "max_query_s", "min_recall")}
+    names = ("max_fit_s", "max_query_s", "page_fit_s", "page_query_s", "min_recall")
+    given = {name: [saved["timing"][name] for saved in configs if name in saved["timing"]] for name in names}
+    limits = {name: min(values) for name, values in given.items() if values}
+    limits["batch_sizes"] = sorted({size for saved in configs for size in saved["timing"].get("batch_sizes", ())})
     config = {"suite": "merged", "figures": figures, "timing": limits, "backends": {}, "datasets": {}}
     for saved in configs:
         config["datasets"] = saved["datasets"] | config["datasets"]

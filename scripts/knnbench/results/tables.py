@@ -40,6 +40,22 @@ def read_csv(path, **options):
     return with_names_apart(table)
 
 
+def controls_apart(timings):
+    """Rows of what competes, and those of controls, which bound it and are in no ranking; older results have none.
+
+    Returns
+    -------
+    timings, controls : DataFrame
+    """
+    control = timings.get("control", pd.Series(False, timings.index)).astype(str) == "True"
+    return timings[~control], timings[control]
+
+
+def flagged(timings, flag):
+    """Whether each row of timings.csv has a flag: a Series of bool."""
+    return timings["flags"].fillna("").map(lambda flags: flag in flags.split("; ")).astype(bool)
+
+
 def with_names_apart(timings):
     """A table with a label for each backend and a title for each dataset, by words.tell_apart; the same if it has them."""
     for name, words in WORDS.items():

@@ -1,8 +1,10 @@
-"""What came out, in words. Standard library only, but for the tables that it is given."""
+"""What came out, in words."""
 
 import itertools
+from decimal import Decimal
 
 from knnbench.measure.record import NOT_RUN
+from knnbench.results.tables import controls_apart, flagged
 
 SAME = "not distinguishable"
 ONE_ROUND = "one round"
@@ -19,6 +21,31 @@ def typical_k(timings):
     return min(timings["n_neighbors"].unique(), key=lambda k: (abs(k - 10), k))
 
 
+def control_words(controls, k):
+    """What controls show, in a sentence: what a call costs that does nothing, and what chance scores; empty if there are none.
+
+    Parameters
+    ----------
+    controls : DataFrame, rows of timings.csv
+    k : int
+    """
+    at_k = controls[(controls["residency"] == "host") & (controls["n_neighbors"] == k) & ~flagged(controls, "no_control")]
+    calls = at_k[at_k["backend"] == "control-null"]["single_p50_s"].dropna() * 1e6
+    scores = at_k[at_k["backend"] == "control-random"]["recall"].dropna()
+    words = []
+    if len(calls):
+        words.append(f"A call costs {span(calls)} µs here (control-null)")
+    if len(scores):
+        words.append(f"chance scores a recall of {span(scores)} at K = {k} (control-random)")
+    return "; ".join(words)
+
+
+def span(values):
+    """The least and the largest of some numbers, or the one that they all are."""
+    ends = [f"{value:,.0f}" if value >= 10 else f"{Decimal(f'{value:.2g}'):f}" for value in (values.min(), values.max())]
+    return " to ".join(dict.fromkeys(ends))
+
+
 def summarise(timings, comparisons):
     """Say in a few lines what came out.
 
@@ -30,8 +57,9 @@ def summarise(timings, comparisons):
     -------
     text : str
     """
+    every, (timings, controls) = timings, controls_apart(timings)
     counts = timings["status"].value_counts()
-    lines = [f"Suite {timings['suite'][0]}: {len(timings)} rows, " + ", ".join(f"{n} {s}" for s, n in counts.items())]
+    lines = [f"Suite {timings['suite'].iloc[0]}: {len(timings)} rows, " + ", ".join(f"{n} {s}" for s, n in counts.items())]
     k = typical_k(timings)
     lines += ["", f"Fastest exact backend at K = {k}, queries per second:"]
     exact = timings[
@@ -64,17 +92,19 @@ def summarise(timings, comparisons):
         tied = [name_of(row) for row in ranked[1:] if f"{row['backend']}-{row['device']}" in same]
         also = f"; not distinguishable from it: {', '.join(tied)}" if tied else ""
         lines.append(f"  {dataset:20} {best['queries_per_s']:12,.0f}  {name_of(best)}{also}{note}")
+    if words := control_words(controls, k):
+        lines += [f"{words}."]
     if timings["rounds"].max() == 1:
         lines += ["One round per cell: whether the next one differs was not tested (timing.rounds: 3 does)."]
     elif len(comparisons):
         same = (comparisons["verdict"] == SAME).sum()
         lines += [f"Of {len(comparisons)} pairs that search the same, {same} are not distinguishable: comparisons.csv."]
-    flags = timings["flags"].fillna("").str.split("; ").explode().loc[lambda flag: flag != ""].value_counts()
+    flags = every["flags"].fillna("").str.split("; ").explode().loc[lambda flag: flag != ""].value_counts()
     if len(flags):
         lines += ["", "Flagged rows: " + ", ".join(f"{number} {flag}" for flag, number in flags.items())]
-    reasons = timings["reason"].fillna("").str.replace(r"^recall [\d.]+ is", "recall is", regex=True)  # of every row its own
-    told, not_run = timings.assign(reason=reasons), timings["status"].isin(NOT_RUN)
-    missing, partly = told[not_run], told[~not_run & (reasons != "")]
+    reasons = every["reason"].fillna("").str.replace(r"^recall [\d.]+ is", "recall is", regex=True)  # of every row its own
+    told, not_run = every.assign(reason=reasons), every["status"].isin(NOT_RUN)
+    missing, partly = told[not_run], controls_apart(told[~not_run & (reasons != "")])[0]  # chance has a low recall
     again = "Did not run (to try again, delete the record in results/cells, the index in results/indexes, and timings.csv):"
     lines += ["", again if len(missing) else "Every cell ran."]
     lines += by_reason(missing)

@@ -1,4 +1,4 @@
-"""Comparisons: all pairs of cells that search the same on the same machine."""
+"""Who is faster, pair by pair: comparisons.csv."""
 
 import itertools
 
@@ -13,7 +13,7 @@ def compare(entries):
 
     Parameters
     ----------
-    entries : list of (row, list of samples per round) of measured cells
+    entries : list of (row, list of samples per round) of measured cells, in seconds for all queries; controls are left out
 
     Returns
     -------
@@ -23,6 +23,8 @@ def compare(entries):
     """
     groups = {}
     for entry in entries:
+        if entry[0]["control"]:
+            continue
         search = *(entry[0][name] for name in SEARCH[:-1]), machine_of(entry[0])[0]
         groups.setdefault(search, []).append(entry)
     comparisons = []
