@@ -29,6 +29,7 @@ from knnbench.config.checks import check_cluster, check_machine, resolve
 from knnbench.config.suite import (
     CHARTS,
     FINDINGS,
+    LATER,
     TABLES,
     cells,
     downloads,
@@ -131,6 +132,7 @@ def tables(wildcards):
     names = set(TABLES)
     if wildcards.folder.startswith("published/"):
         names = names - {"samples.csv"} | {"samples.csv.gz"}
+        names -= {name for name in LATER if not Path(wildcards.folder, name).exists()}
     if wildcards.folder == "results/merged":  # of several machines
         names -= {"provenance.json"}
     return [f"{wildcards.folder}/{name}" for name in sorted(names)]

@@ -14,6 +14,7 @@ rule merge_tables:
             name=(
                 "config.yaml",
                 "timings.csv",
+                "controls.csv",
                 "samples.csv",
                 "batches.csv",
                 "comparisons.csv",

@@ -2,7 +2,8 @@
 
 Needs  the record of every cell and round
 Makes  results/{suite}/missing.txt, as long as datasets of the suite could not be had
-       results/{suite}/config.yaml, timings.csv (a row per cell and residency), batches.csv (a row per batch size),
+       results/{suite}/config.yaml, timings.csv (a row per cell and residency), controls.csv (those of controls),
+       batches.csv (a row per batch size),
        comparisons.csv (a row per pair), samples.csv (a row per timed call), summary.txt, provenance.json
 docs/results.md explains the columns; schemas/timings.schema.yaml is checked before anything is written.
 """
@@ -50,6 +51,7 @@ rule gather_timings:
             caption="captions/timings.rst",
             category="Tables",
         ),
+        controls="results/{suite}/controls.csv",
         samples="results/{suite}/samples.csv",
         batches="results/{suite}/batches.csv",
         comparisons="results/{suite}/comparisons.csv",

@@ -14,7 +14,7 @@ from knnbench.results.calls import batch_rows, sample_rows, times
 from knnbench.results.gather import left_out, row
 from knnbench.results.machines import residencies, rounds_by_machine
 from knnbench.results.pairs import compare
-from knnbench.results.tables import COMPARISON, SAMPLE, read_csv
+from knnbench.results.tables import COMPARISON, SAMPLE, read_rows, write_rows
 from knnbench.results.words import summarise
 
 
@@ -65,7 +65,7 @@ def main():
             where = f"{each['dataset']}/{each['backend']}-{each['device']}, K = {each['n_neighbors']}"
             raise SystemExit(f"{where}: {'.'.join(map(str, error.absolute_path))}: {error.message}; see {arguments.schema}")
     # dtype object: whole numbers stay whole where some are missing
-    pd.DataFrame(rows, dtype=object).to_csv(arguments.timings, index=False)
+    write_rows(pd.DataFrame(rows, dtype=object), arguments.timings.parent)
     pd.DataFrame(samples, dtype=object, columns=SAMPLE).to_csv(arguments.samples, index=False)
     pd.DataFrame(batches, dtype=object).to_csv(arguments.batches, index=False)
     comparisons.to_csv(arguments.comparisons, index=False)
@@ -80,7 +80,7 @@ def main():
     figures = arguments.timings.parent / "figures"
     paths = "\n".join([str(arguments.timings), *(str(figures / f"{name}.*") for name in datasets)])
     arguments.summary.write_text(
-        f"{summarise(read_csv(arguments.timings), comparisons)}{''.join(notes)}\n{paths}\n", encoding="utf-8"
+        f"{summarise(read_rows(arguments.timings), comparisons)}{''.join(notes)}\n{paths}\n", encoding="utf-8"
     )
 
 

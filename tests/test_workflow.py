@@ -104,9 +104,15 @@ def test_main_job(project):
     """Suite `test`, all backends: every cell has its row, every exact answer is exact, and a second call does nothing."""
     first = snakemake("--resources", "gpu=1", *MAIN, cwd=project)
     timings = pd.read_csv(project / "results/test/timings.csv")
+    controls = pd.read_csv(project / "results/test/controls.csv")
+    every = pd.concat([timings, controls])
     listed = [(*cell, place) for cell in expected_cells("test") for place in residencies(cell[2])]
-    rows = timings[["dataset", "backend", "device", "n_neighbors", "residency"]].astype(str)
+    rows = every[["dataset", "backend", "device", "n_neighbors", "residency"]].astype(str)
     assert sorted(rows.itertuples(index=False, name=None)) == sorted(listed)
+    assert controls["control"].all() and not timings["control"].any()
+    recalls = controls.groupby("backend")["recall"]
+    assert recalls.min()["control-null"] == 1 and recalls.max()["control-random"] < 0.1
+    assert not controls["flags"].fillna("").str.contains("no_control").any() and controls["ceiling_fraction"].isna().all()
     assert not timings["status"].isin(["failed", "crashed"]).any(), timings[["backend", "reason"]].to_string()
     cpu = timings[timings["device"] == "cpu"]
     assert set(cpu["status"]) <= {"ok", "low_recall", "unsupported"}
@@ -115,9 +121,6 @@ def test_main_job(project):
     assert set(done[done["dataset"] == "toy-euclidean"]["backend"]) | {"faiss-ivfflat-slow"} == set(cpu["backend"])
     exact = done[done["exact"]]
     assert (exact["recall"] >= 0.999).all()
-    controls = cpu[cpu["control"]].set_index(["backend", "n_neighbors"])
-    assert (controls.loc["control-null", "recall"] == 1).all() and (controls.loc["control-random", "recall"] < 0.1).all()
-    assert not controls["flags"].fillna("").str.contains("no_control").any()
     assert (exact[exact["backend"].isin(DIRECT)]["recall"] == 1).all()
     # No time is empty or zero unless the status says why.
     times = [column for column in done.columns if column.endswith("_s")]
@@ -130,19 +133,19 @@ def test_main_job(project):
     assert (done["index_bytes"].notna() == saves).all()
     for _, rows in done[saves].groupby(["dataset", "backend"]):
         assert rows["fit_s"].nunique() == 1  # built once for all K
-    assert (done["ceiling_fraction"].notna() == (done["exact"] & ~done["prunes"] & ~done["control"])).all()
+    assert (done["ceiling_fraction"].notna() == (done["exact"] & ~done["prunes"])).all()
     assert (done["query_low_s"] <= done["query_median_s"]).all() and (done["query_median_s"] <= done["query_high_s"]).all()
     samples = pd.read_csv(project / "results/test/samples.csv")
     passes = samples[samples["batch"].isna()]
-    assert len(passes) == timings["repeats"].sum() and (samples["seconds"] > 0).all() and (samples["loops"] > 0).all()
-    assert (samples["batch"] == 1).sum() == timings["single_calls"].sum()
+    assert len(passes) == every["repeats"].sum() and (samples["seconds"] > 0).all() and (samples["loops"] > 0).all()
+    assert (samples["batch"] == 1).sum() == every["single_calls"].sum()
     batches = pd.read_csv(project / "results/test/batches.csv")
     single = batches[batches["batch_size"] == 1]
-    assert len(single) == len(timings) and (single["calls"] == timings["single_calls"].tolist()).all()
+    assert len(single) == len(every) and sorted(single["calls"]) == sorted(every["single_calls"])
     sizes = batches[batches["calls"] > 0].groupby(["dataset", "backend", "device", "residency", "n_neighbors"])["batch_size"]
     assert set(sizes.apply(tuple)) == {(1, 10, 50)}  # 50 queries are a whole pass, and no size is over it
     comparisons = pd.read_csv(project / "results/test/comparisons.csv")
-    groups = done[~done["control"]].groupby(["dataset", "n_neighbors", "residency"]).size()
+    groups = done.groupby(["dataset", "n_neighbors", "residency"]).size()
     assert len(comparisons) == (groups * (groups - 1) / 2).sum() and set(comparisons["verdict"]) == {"one round"}
     for dataset, suffix in itertools.product([*CONFIG["suites"]["test"]["datasets"], "roofline"], CONFIG["figures"]["formats"]):
         assert (project / f"results/test/figures/{dataset}.{suffix}").stat().st_size > 10_000
@@ -172,7 +175,7 @@ def test_main_job(project):
     assert records(project) == before
     snakemake("published/here", *MAIN, cwd=project)
     kept = pd.read_csv(project / "published/here/samples.csv.gz")
-    assert len(kept) == len(samples) and (project / "published/here/figures/toy-euclidean.png").exists()
+    assert len(kept) == len(samples) and (project / "published/here/controls.csv").exists() and (project / "published/here/figures/toy-euclidean.png").exists()
     other_timing = ("--config", "suite=test", "sources=[results/test, published/here]", "timing={rounds: 2}")
     snakemake("merge", *other_timing, "figures={formats: [png]}", cwd=project)  # of what is there: nothing is measured for it
     merged = pd.read_csv(project / "results/merged/timings.csv")

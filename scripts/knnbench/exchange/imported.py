@@ -15,7 +15,7 @@ from knnbench.exchange.cuvs_bench import read_cuvs
 from knnbench.measure.record import SCHEMA_VERSION
 from knnbench.problem.datasets import Unavailable, read_dataset
 from knnbench.problem.points import DataError
-from knnbench.results.tables import BATCH, COMPARISON, SAMPLE, with_names_apart
+from knnbench.results.tables import BATCH, COMPARISON, SAMPLE, with_names_apart, write_rows
 from knnbench.results.words import summarise
 
 # Others' results, as columns of timings.csv with `note`, what their time is.
@@ -255,7 +255,7 @@ def import_results(foreign, names, config, datasets, schema, out):
     timings = with_names_apart(pd.DataFrame([{name: row.get(name) for name in columns} for row in rows], dtype=object))
     out.mkdir(parents=True, exist_ok=True)
     comparisons = pd.DataFrame(columns=COMPARISON)
-    timings.to_csv(out / "timings.csv", index=False)
+    write_rows(timings, out)
     pd.DataFrame(columns=SAMPLE).to_csv(out / "samples.csv", index=False)
     pd.DataFrame(columns=BATCH).to_csv(out / "batches.csv", index=False)
     comparisons.to_csv(out / "comparisons.csv", index=False)

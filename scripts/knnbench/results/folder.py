@@ -11,7 +11,7 @@ import yaml
 
 from knnbench.measure.record import SCHEMA_VERSION
 from knnbench.results.machines import by_machine, machine_words
-from knnbench.results.tables import BATCH, COMPARISON, controls_apart, flagged, read_csv
+from knnbench.results.tables import BATCH, COMPARISON, controls_apart, flagged, read_csv, read_rows
 from knnbench.results.words import name_of
 from knnbench.system.archive import ArchiveError, unpack
 
@@ -85,7 +85,7 @@ def read_table(folder, name):
     if path is None:
         raise SystemExit(f"{folder}: there is no {name}.csv; expected results/SUITE of a run, or a folder of published/")
     try:
-        table = read_csv(path)
+        table = (read_rows if name == "timings" else read_csv)(path)
     except (ValueError, OSError, EOFError, zlib.error, OverflowError) as error:  # ParserError, UnicodeDecodeError and others
         raise SystemExit(f"{path}: cannot be read ({str(error)[:300]}); get another copy, or gather it again") from error
     table = upgrade(path, name, table)

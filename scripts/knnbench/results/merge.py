@@ -9,7 +9,7 @@ from knnbench.measure.record import SCHEMA_VERSION
 from knnbench.results.folder import passes, with_queries
 from knnbench.results.machines import machine_words
 from knnbench.results.pairs import compare
-from knnbench.results.tables import COMPARISON, WORDS, read_csv, with_names_apart
+from knnbench.results.tables import COMPARISON, WORDS, read_csv, read_rows, with_names_apart, write_rows
 from knnbench.results.words import summarise
 
 CELL = ["dataset", "backend", "device", "n_neighbors", "residency", "machine"]
@@ -20,7 +20,7 @@ def read(source, name):
     path = next((path for path in (source / f"{name}.csv", source / f"{name}.csv.gz") if path.exists()), None)
     if path is None:
         raise SystemExit(f"{source}: there is no {name}.csv; a source is results/SUITE of a run, or a folder of published/")
-    table = read_csv(path, dtype=object)
+    table = (read_rows if name == "timings" else read_csv)(path, dtype=object)
     if name == "timings":  # those of cells without a job had another order
         table["parameters"] = [json.dumps(json.loads(each), sort_keys=True) for each in table["parameters"]]
         table["control"] = table.get("control", "False") == "True"
@@ -114,7 +114,7 @@ def merge(sources, figures, out):
         here = pd.MultiIndex.from_frame(tables[name][[*CELL, "origin"]]).isin(kept)
         tables[name] = tables[name][here]
         tables[name].to_csv(out / f"{name}.csv", index=False)
-    chosen.assign(suite="merged").to_csv(out / "timings.csv", index=False)
+    write_rows(chosen.assign(suite="merged"), out)
     comparisons = pd.DataFrame(compare(list(entries(chosen, tables["samples"]))), columns=COMPARISON)
     comparisons.to_csv(out / "comparisons.csv", index=False)
     configs = [yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8")) for source in sources]
@@ -131,5 +131,5 @@ def merge(sources, figures, out):
             places |= entry["environments"]
     (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     origins = "".join(f"{len(rows)} rows from {origin}\n" for origin, rows in chosen.groupby("origin", sort=False))
-    words = summarise(*(read_csv(out / name) for name in ("timings.csv", "comparisons.csv")))
+    words = summarise(read_rows(out / "timings.csv"), read_csv(out / "comparisons.csv"))
     (out / "summary.txt").write_text(f"{words}\n{origins}", encoding="utf-8")

@@ -51,6 +51,19 @@ def controls_apart(timings):
     return timings[~control], timings[control]
 
 
+def read_rows(path, **options):
+    """Rows of timings.csv, and below them those of controls.csv, which lies beside it."""
+    beside = path.with_name("controls.csv")
+    parts = [read_csv(each, **options) for each in (path, beside) if each.exists()]
+    return with_names_apart(pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True))
+
+
+def write_rows(rows, folder):
+    """Write timings.csv, and the rows of controls into controls.csv: whoever counts or ranks the first sees what competes."""
+    for name, some in zip(("timings", "controls"), controls_apart(rows), strict=True):
+        some.to_csv(folder / f"{name}.csv", index=False)
+
+
 def flagged(timings, flag):
     """Whether each row of timings.csv has a flag: a Series of bool."""
     return timings["flags"].fillna("").map(lambda flags: flag in flags.split("; ")).astype(bool)
