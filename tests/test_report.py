@@ -24,13 +24,16 @@ WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
 def make_folder(folder):
-    """Published results with what they lack: rounds, a batch size, a GPU, and a title to be afraid of."""
+    """Published results with what they lack: rounds, batches, a GPU, subsets, controls, and a title to be afraid of."""
     shutil.copytree(ROOT / "published/cpu-2core", folder, ignore=shutil.ignore_patterns("report.html"))
     rows = pd.read_csv(folder / "timings.csv", dtype=object).to_dict("records")
     keops = {
         row["n_neighbors"]: row for row in rows if (row["dataset"], row["backend"], row["device"]) == ("rd-a", "keops", "cpu")
     }
     for row in rows:
+        row |= {"control": False, "queries_timed": 10_000 if pd.notna(row["query_median_s"]) else None}
+        if (row["dataset"], row["backend"], row["device"]) == ("rd-c", "faiss-ivfflat-slow", "cpu"):
+            row |= {"queries_timed": 1200, "flags": "subset; over_page_limit"}
         row["cpu"] = row["cpu"] if pd.isna(row["cpu"]) else "A CPU   with spaces"
         if row["dataset"] == "rd-b":
             row["title"] = HOSTILE
@@ -40,12 +43,29 @@ def make_folder(folder):
             times = {name: float(like[name]) / faster for name in ("query_median_s", "query_low_s", "query_high_s")}
             speed = {"queries_per_s": float(like["queries_per_s"]) * faster, "gpu": "A GPU, 550.0"}
             row |= like | {name: row[name] for name in ("device", "residency")} | times | speed
-    pd.DataFrame(rows).to_csv(folder / "timings.csv", index=False)
+    controls = []
+    for like in keops.values():
+        times = dict.fromkeys((f"query_{each}_s" for each in ("median", "low", "high")), "1e-6")
+        known = {
+            "backend": "control-null",
+            "label": "Control: nothing",
+            "control": True,
+            "fit_s": "1e-6",
+            "single_p50_s": "3e-6",
+        }
+        controls.append(like | known | times | {"queries_per_s": "1e10", "compile_s": None})
+    pd.DataFrame(rows + controls).to_csv(folder / "timings.csv", index=False)
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config["timing"] |= {"batch_sizes": [10], "page_fit_s": 60, "page_query_s": 10}
+    entry = {"label": "Control: nothing", "module": "control", "exact": True, "control": True}
+    config["backends"]["control-null"] = entry | {"environments": {"cpu": "pipeline"}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     samples = pd.read_csv(folder / "samples.csv.gz")
     second = samples.assign(round=1, seconds=samples["seconds"].where(samples["backend"] != "keops", samples["seconds"] * 2))
     pd.concat([samples, second]).to_csv(folder / "samples.csv.gz", index=False)
     batches = pd.read_csv(folder / "batches.csv")
-    pd.concat([batches, batches.assign(batch_size=10)]).to_csv(folder / "batches.csv", index=False)
+    null = batches[(batches["dataset"] == "rd-a") & (batches["backend"] == "keops")].assign(backend="control-null", p50_s=3e-6)
+    pd.concat([batches, batches.assign(batch_size=10), null]).to_csv(folder / "batches.csv", index=False)
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +182,34 @@ def test_switches(page, folder):
     choose(page, "view", "recall")
     choose(page, "k", "100")
     assert marks(page) == 16
+    page.locator("#controls [data-family=control]").check()  # which is off at first
+    settle(page)
+    assert marks(page) == 17
+    choose(page, "view", "batches")  # latency of one query, ten, and all; but for the control, also how many that is a second
+    assert marks(page) == 2 * (15 * 3 + 1) + 2
+    expect(page.locator("#dataset-1 figcaption")).to_contain_text("16 of 24 cells")
+
+
+def test_subsets_and_limits(page):
+    """A subset has a ring; what is over the page's limits is faint, and can be hidden."""
+    chart, section = page.locator("#dataset-3 .chart"), page.locator("#dataset-3")
+    faint = chart.locator(".mark-symbol path[opacity='0.4']")
+    assert faint.count() == 8  # at four K a mark and its ring
+    before = marks(page, 3)
+    section.locator(".filter").fill("nprobe=40 (cpu)")
+    expect(section.locator(".sortable tbody tr:visible")).to_have_count(4)
+    faint.first.hover(force=True)
+    expect(page.locator("#vg-tooltip-element")).to_contain_text("1,200 of 10,000 queries")
+    page.locator("#controls [name=over]").uncheck()
+    settle(page)
+    assert marks(page, 3) == before - 8 and faint.count() == 0
+    expect(section.locator("figcaption")).to_contain_text("others are switched off")
+    expect(section.locator(".sortable tbody tr:visible")).to_have_count(0)
+    page.locator("#controls [name=over]").check()
+    settle(page)
+    assert marks(page, 3) == before
+    expect(page.locator("#dataset-1")).to_contain_text("A call costs 3 µs here (control-null).")
+    expect(page.locator("#dataset-2")).not_to_contain_text("control-null")
 
 
 def test_hover_says_what_is_known(page):

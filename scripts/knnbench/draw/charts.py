@@ -69,7 +69,7 @@ LINE = {  # dashed if approximate, thick on a GPU, thin of a control
 def points(look, tooltip=TOOLTIP):
     """Marks of measured cells: hollow where recall is low, with a ring where a subset of the queries was asked."""
     return {
-        "encoding": {"color": look["color"], "opacity": OPACITY},
+        "encoding": {"color": look["color"], "opacity": OPACITY, "tooltip": tooltip},
         "layer": [
             {
                 "mark": {"type": "point"},
@@ -80,7 +80,6 @@ def points(look, tooltip=TOOLTIP):
                         **look["color"],
                     },
                     "size": {"condition": {"test": "datum.device == 'gpu'", "value": 110}, "value": 55},
-                    "tooltip": tooltip,
                 },
             },
             {
