@@ -175,9 +175,14 @@ def test_main_job(project):
     assert records(project) == before
     snakemake("published/here", *MAIN, cwd=project)
     kept = pd.read_csv(project / "published/here/samples.csv.gz")
-    assert len(kept) == len(samples) and (project / "published/here/controls.csv").exists() and (project / "published/here/figures/toy-euclidean.png").exists()
+    assert (
+        len(kept) == len(samples)
+        and (project / "published/here/controls.csv").exists()
+        and (project / "published/here/figures/toy-euclidean.png").exists()
+    )
     other_timing = ("--config", "suite=test", "sources=[results/test, published/here]", "timing={rounds: 2}")
-    snakemake("merge", *other_timing, "figures={formats: [png]}", cwd=project)  # of what is there: nothing is measured for it
+    # Of what is there: nothing is measured for it.
+    snakemake("merge", *other_timing, "figures={formats: [png]}", cwd=project)
     merged = pd.read_csv(project / "results/merged/timings.csv")
     assert len(merged) == len(timings) and set(merged["origin"]) == {"results/test"} and records(project) == before
     assert (project / "results/merged/figures/toy-euclidean.png").exists()
