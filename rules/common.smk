@@ -131,6 +131,8 @@ def tables(wildcards):
     names = set(TABLES)
     if wildcards.folder.startswith("published/"):
         names = names - {"samples.csv"} | {"samples.csv.gz"}
+        if not Path(wildcards.folder, "datasets.csv").exists():  # of earlier versions
+            names -= {"datasets.csv"}
     if wildcards.folder == "results/merged":  # of several machines
         names -= {"provenance.json"}
     return [f"{wildcards.folder}/{name}" for name in sorted(names)]

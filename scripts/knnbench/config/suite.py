@@ -10,7 +10,7 @@ from knnbench.problem.download import second_name
 CHARTS = ("recall", "build", "break-even", "memory", "phases")  # of every dataset, besides its speeds
 SUITE_FIGURES = ("roofline", "scaling")
 # What a run leaves in its folder: tables, and what is made from them.
-TABLES = ("config.yaml", "timings.csv", "samples.csv", "batches.csv", "comparisons.csv", "provenance.json")
+TABLES = ("config.yaml", "timings.csv", "samples.csv", "batches.csv", "comparisons.csv", "datasets.csv", "provenance.json")
 FINDINGS = ("summary.txt", "claims.csv", "scaling.csv", "crossings.csv", "tables")
 
 

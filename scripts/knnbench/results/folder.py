@@ -11,7 +11,7 @@ import yaml
 
 from knnbench.measure.record import SCHEMA_VERSION
 from knnbench.results.machines import by_machine, machine_words
-from knnbench.results.tables import BATCH, COMPARISON, read_csv
+from knnbench.results.tables import BATCH, COMPARISON, DATASET, read_csv
 from knnbench.results.words import name_of
 from knnbench.system.archive import ArchiveError, unpack
 
@@ -22,7 +22,7 @@ ADDED = (  # noqa: SIM905
     " least_operations others_cpus prunes single_calls single_first_s single_p50_s single_p95_s single_p99_s"
     " wrong_neighbors cell_s compile_s"
 ).split()
-EMPTY = {"comparisons": COMPARISON, "batches": BATCH}
+EMPTY = {"comparisons": COMPARISON, "batches": BATCH, "datasets": DATASET}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Results:
     Attributes
     ----------
     config : dict, the saved configuration
-    timings, comparisons, batches, samples : DataFrame, the CSV files
+    timings, comparisons, batches, samples, datasets : DataFrame, the CSV files
         `timings` also has `name` in words, `curve` (backend-device), `machine` in words, the interval of `queries_per_s`, and
         `memory_bytes`. Rows of a CPU stand with every GPU beside it, rows of cells that got no job with every machine.
     """
@@ -42,6 +42,7 @@ class Results:
     comparisons: pd.DataFrame
     batches: pd.DataFrame
     samples: pd.DataFrame
+    datasets: pd.DataFrame
 
 
 @contextlib.contextmanager
@@ -76,7 +77,8 @@ def read_table(folder, name):
         There is none.
     """
     path = next((path for path in (folder / f"{name}.csv", folder / f"{name}.csv.gz") if path.exists()), None)
-    if path is None and name in EMPTY and read_table(folder, "timings")["from_version"].max() == 1:  # there were none
+    old = name == "datasets" or (name in EMPTY and read_table(folder, "timings")["from_version"].max() == 1)  # there was none
+    if path is None and old:
         return pd.DataFrame(columns=EMPTY[name])
     if path is None:
         raise SystemExit(f"{folder}: there is no {name}.csv; expected results/SUITE of a run, or a folder of published/")
@@ -154,7 +156,8 @@ def read(folder):
         memory_bytes=host,
         device_memory_bytes=device,
     )
-    return Results(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), timings, **tables)
+    config, datasets = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), read_table(folder, "datasets")
+    return Results(config, timings, **tables, datasets=datasets)
 
 
 def text_of(row):

@@ -8,7 +8,7 @@ import yaml
 from knnbench.measure.record import SCHEMA_VERSION
 from knnbench.results.comparisons import compare
 from knnbench.results.machines import machine_words
-from knnbench.results.tables import COMPARISON, WORDS, read_csv, with_names_apart
+from knnbench.results.tables import COMPARISON, DATASET, WORDS, read_csv, with_names_apart
 from knnbench.results.words import summarise
 
 CELL = ["dataset", "backend", "device", "n_neighbors", "residency", "machine"]
@@ -112,6 +112,13 @@ def merge(sources, figures, out):
         tables[name] = tables[name][here]
         tables[name].to_csv(out / f"{name}.csv", index=False)
     chosen.assign(suite="merged").to_csv(out / "timings.csv", index=False)
+    hard = [
+        pd.DataFrame(columns=DATASET),
+        *(read(source, "datasets") for source in sources if (source / "datasets.csv").exists()),
+    ]
+    one = pd.concat(hard).groupby(["dataset", "n_neighbors"], sort=False, as_index=False).first()  # what any source knows
+    one["title"] = one["dataset"].map(timings.drop_duplicates("dataset").set_index("dataset")["title"])
+    one.to_csv(out / "datasets.csv", index=False)
     comparisons = pd.DataFrame(compare(list(entries(chosen, tables["samples"]))), columns=COMPARISON)
     comparisons.to_csv(out / "comparisons.csv", index=False)
     configs = [yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8")) for source in sources]

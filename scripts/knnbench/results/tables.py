@@ -17,6 +17,8 @@ SAMPLE = ("dataset", "backend", "device", "residency", "n_neighbors", "machine",
 BATCH = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", "batch_size", "calls", "first_s", "p50_s")
 BATCH += ("p95_s", "p99_s", "queries_per_s")
 COMPARISON = (*SEARCH, "faster", "slower", "ratio", "ratio_low", "ratio_high", "verdict")
+DATASET = ("dataset", "title", "metric", "n", "d", "queries", "n_neighbors", "lid", "relative_contrast", "ties", "duplicates")
+DATASET += ("norm_spread", "query_distance_ratio")
 # What a name has for figures and tables.
 WORDS = {"backend": "label", "dataset": "title"}
 
