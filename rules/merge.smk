@@ -18,6 +18,7 @@ rule merge_tables:
                 "samples.csv",
                 "batches.csv",
                 "comparisons.csv",
+                "datasets.csv",
                 "summary.txt",
             ),
         ),

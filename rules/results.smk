@@ -4,7 +4,8 @@ Needs  the record of every cell and round
 Makes  results/{suite}/missing.txt, as long as datasets of the suite could not be had
        results/{suite}/config.yaml, timings.csv (a row per cell and residency), controls.csv (those of controls),
        batches.csv (a row per batch size),
-       comparisons.csv (a row per pair), samples.csv (a row per timed call), summary.txt, provenance.json
+       comparisons.csv (a row per pair), samples.csv (a row per timed call), datasets.csv (a row per dataset and K),
+       summary.txt, provenance.json
 docs/results.md explains the columns; schemas/timings.schema.yaml is checked before anything is written.
 """
 
@@ -55,6 +56,7 @@ rule gather_timings:
         samples="results/{suite}/samples.csv",
         batches="results/{suite}/batches.csv",
         comparisons="results/{suite}/comparisons.csv",
+        hardness="results/{suite}/datasets.csv",
         summary="results/{suite}/summary.txt",
     log:
         "logs/gather_timings/{suite}.log",
@@ -67,7 +69,7 @@ rule gather_timings:
         "{params.python} {input.code[0]:q} --config {input.config:q} --schema {input.schema:q} --cells results/cells"
         " --datasets {params.datasets:q} --ceilings {input.ceilings:q}"
         " --timings {output.timings:q} --samples {output.samples:q} --batches {output.batches:q}"
-        " --comparisons {output.comparisons:q} --summary {output.summary:q} > {log:q} 2>&1"
+        " --comparisons {output.comparisons:q} --hardness {output.hardness:q} --summary {output.summary:q} > {log:q} 2>&1"
 
 
 rule write_provenance:

@@ -11,10 +11,11 @@ import yaml
 
 from knnbench.config.suite import cells
 from knnbench.results.calls import batch_rows, sample_rows, times
+from knnbench.results.datasets import dataset_rows
 from knnbench.results.gather import left_out, row
 from knnbench.results.machines import residencies, rounds_by_machine
 from knnbench.results.pairs import compare
-from knnbench.results.tables import COMPARISON, SAMPLE, read_rows, write_rows
+from knnbench.results.tables import COMPARISON, DATASET, SAMPLE, read_rows, write_rows
 from knnbench.results.words import summarise
 
 
@@ -39,6 +40,7 @@ def main():
     parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--batches", type=Path, required=True)
     parser.add_argument("--comparisons", type=Path, required=True)
+    parser.add_argument("--hardness", type=Path, required=True, help="datasets.csv")
     parser.add_argument("--summary", type=Path, required=True)
     arguments = parser.parse_args()
 
@@ -69,6 +71,8 @@ def main():
     pd.DataFrame(samples, dtype=object, columns=SAMPLE).to_csv(arguments.samples, index=False)
     pd.DataFrame(batches, dtype=object).to_csv(arguments.batches, index=False)
     comparisons.to_csv(arguments.comparisons, index=False)
+    hardness = pd.DataFrame(dataset_rows(config, datasets), dtype=object, columns=DATASET)
+    hardness.to_csv(arguments.hardness, index=False)
     notes = [f"There is no {name}: {has['unavailable']}\n" for name, has in datasets.items() if "unavailable" in has]
     notes += [
         f"{name}: the neighbours that came with the file agree with ours for {attributes['hosted_neighbors_recall']:.4%}\n"

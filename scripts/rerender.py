@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from knnbench.config.suite import LATER
+from knnbench.results.folder import read_table
 
 
 def copy(baseline, paths):
@@ -14,7 +15,7 @@ def copy(baseline, paths):
     for path in paths:
         source, packed = baseline / path.name, baseline / f"{path.name}.gz"
         if path.name in LATER and not source.exists():
-            path.write_text("", encoding="utf-8")
+            read_table(baseline, path.stem).to_csv(path, index=False)
             continue
         if not source.exists() and not packed.exists():
             sys.exit(f"{baseline}: there is no {path.name}; expected a folder of published/, or results/SUITE of a run")

@@ -1,16 +1,24 @@
 """How hard a dataset is: numbers that are known by hand, or by what the points were drawn from."""
 
 import math
+import shutil
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
+from conftest import ROOT, run
 from test_datasets import make
 
+from knnbench.exchange.validate import validate
 from knnbench.problem.hardness import hardness, local_dimensions
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import check_points
 from knnbench.problem.truth import exact_neighbors
+from knnbench.results.datasets import dataset_rows
+from knnbench.results.folder import read
+from knnbench.results.tables import DATASET, read_csv
 
 
 def found(metric, train, queries, k=100):
@@ -126,3 +134,111 @@ def test_a_dataset_file_says_how_hard_it_is(tmp_path):
     for name, value in expected.items():
         np.testing.assert_array_equal(attributes[name], value)
     assert all(len(attributes[name]) == 10 for name in ("lid", "relative_contrast", "ties"))
+
+
+OLD = ROOT / "tests/published/v2"
+TITLE = "</script><b> & R^D"
+ATTRIBUTES = {"distance": "euclidean", "n": 500, "q": 50, "dimension": 4}
+HARD = {
+    "lid": np.array([np.nan, 2.5]),
+    "relative_contrast": np.array([4.0, 3.0]),
+    "ties": np.array([0.5, np.nan]),
+    "duplicates": 0.125,
+    "norm_spread": 0.75,
+    "query_distance_ratio": 1.5,
+}
+
+
+def table(has, ks=(1, 2, 50)):
+    config = {"datasets": {"data": {"title": "Data"}}, "suite": "s", "suites": {"s": {"n_neighbors": list(ks)}}}
+    return [tuple(row.values()) for row in dataset_rows(config, {"data": has})]
+
+
+def test_a_row_per_dataset_and_k():
+    size = ("data", "Data", "euclidean", 500, 4, 50)
+    assert table(ATTRIBUTES | HARD) == [
+        (*size, 1, None, 4.0, 0.5, 0.125, 0.75, 1.5),
+        (*size, 2, 2.5, 3.0, None, 0.125, 0.75, 1.5),
+        (*size, 50, None, None, None, 0.125, 0.75, 1.5),  # beyond what is kept
+    ]
+    assert table(ATTRIBUTES, [1]) == [(*size, 1, *[None] * 6)]  # a file of an earlier version
+    assert table({"distance": "euclidean", "unavailable": "no host"}, [1]) == [(*size[:3], *[None] * 3, 1, *[None] * 6)]
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Results with a title to be afraid of, and datasets.csv."""
+    folder = shutil.copytree(OLD, tmp_path / "results")
+    (folder / "config.yaml").write_text((OLD / "config.yaml").read_text().replace("title: Toy", f"title: '{TITLE}'"))
+    timings = pd.read_csv(folder / "timings.csv", dtype=object).assign(title=TITLE)
+    timings.to_csv(folder / "timings.csv", index=False)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    values = {"lid": np.full(10, 3.25), "relative_contrast": np.full(10, 4.5), "ties": np.full(10, 0.25)}
+    rows = dataset_rows(config, {"toy-euclidean": ATTRIBUTES | HARD | values})
+    pd.DataFrame(rows, columns=DATASET, dtype=object).to_csv(folder / "datasets.csv", index=False)
+    return folder
+
+
+def page(folder, tmp_path):
+    run("check_claims", "--folder", folder, "--claims", "{}", "--out", tmp_path / "claims.csv")
+    claims = ("--claims", tmp_path / "claims.csv", "--logs", tmp_path)
+    run("make_report", "--folder", folder, *claims, "--out", tmp_path / "report.html")
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_says_it(results, tmp_path):
+    text = page(results, tmp_path)
+    section = text[text.index('<section id="hardness"') :].split("</section>")[0]
+    cells = "".join(f"<td>{words}</td>" for words in ("3.25", "4.5", "25%", "12.5%", "0.75", "1.5"))
+    title = "&lt;/script&gt;&lt;b&gt; &amp; Rᴰ"
+    assert f'<th scope="row">{title}</th>{cells}' in section and "the table is at K = 10" in section
+    assert (
+        section.count("<svg") == 1 and section.count('aria-roledescription="point"') == 4 and title in section.split("<svg")[1]
+    )
+    assert '<a href="#hardness">' in text
+
+
+@pytest.mark.parametrize("folder", [OLD, ROOT / "published/cpu-2core"], ids=lambda path: path.name)
+def test_earlier_results_say_nothing_of_it(folder, tmp_path):
+    assert list(read(folder).datasets.columns) == list(DATASET) and read(folder).datasets.empty
+    assert 'id="hardness"' not in page(folder, tmp_path)
+
+
+def test_tables_that_do_not_agree_are_found(results):
+    schema = yaml.safe_load((ROOT / "rules/schemas/timings.schema.yaml").read_text())
+    assert validate(results, schema) == []
+    right = pd.read_csv(results / "datasets.csv", dtype=object)
+    for column, value, words in (
+        ("n", 499, "toy-euclidean, K = 1: n is not that of timings.csv"),
+        ("ties", 1.5, "toy-euclidean, K = 1: ties is 1.5, outside of 0 to 1"),
+        ("lid", -1, "toy-euclidean, K = 1: lid is -1.0, outside of 0 to inf"),
+        ("dataset", "other", "other, K = 1: timings.csv has no such dataset"),
+        ("n_neighbors", 2, "toy-euclidean, K = 2, is missing, or not in the suite"),
+        ("lid", "many", "datasets.csv is not what docs/results.md says"),
+    ):
+        wrong = right.copy()
+        wrong.loc[0, column] = value
+        wrong.to_csv(results / "datasets.csv", index=False)
+        assert any(words in problem for problem in validate(results, schema)), (column, validate(results, schema))
+
+
+def test_merged_results_have_what_any_source_knows(results, tmp_path):
+    other = shutil.copytree(results, tmp_path / "other")
+    unknown = pd.read_csv(results / "datasets.csv", dtype=object)
+    unknown.loc[unknown["n_neighbors"] == "10", "lid"] = None
+    unknown.iloc[1:].to_csv(other / "datasets.csv", index=False)
+    run("merge", "--sources", OLD, other, results, "--figures", "{}", "--out", tmp_path / "merged")
+    merged = read_csv(tmp_path / "merged/datasets.csv")
+    assert merged.set_index("n_neighbors")["lid"].to_dict() == {1: 3.25, 10: 3.25}
+    assert set(merged["title"]) == {"Toy"} and merged["origin"].tolist() == [str(other), str(results)]
+    assert not read(tmp_path / "merged").datasets.empty
+    run("merge", "--sources", OLD, "--figures", "{}", "--out", tmp_path / "old")
+    assert read(tmp_path / "old").datasets.empty
+
+
+def test_rerender_takes_tables_with_and_without_it(results, tmp_path):
+    for baseline in (OLD, results):
+        out = [tmp_path / baseline.name / name for name in ("datasets.csv", "timings.csv")]
+        out[0].parent.mkdir(exist_ok=True)
+        run("rerender", "copy", "--baseline", baseline, "--out", *out[:: 1 if baseline == OLD else -1])
+        assert len(read_csv(out[0])) == (0 if baseline == OLD else 2)

@@ -10,8 +10,9 @@ from knnbench.problem.download import second_name
 CHARTS = ("recall", "build", "break-even", "batches", "memory", "phases")  # of every dataset, besides its speeds
 SUITE_FIGURES = ("roofline", "scaling")
 # What a run leaves in its folder: tables, and what is made from them.
-TABLES = ("config.yaml", "timings.csv", "controls.csv", "samples.csv", "batches.csv", "comparisons.csv", "provenance.json")
-LATER = ("controls.csv",)  # which results of earlier versions do not have
+TABLES = ("config.yaml", "timings.csv", "samples.csv", "batches.csv", "comparisons.csv", "controls.csv", "datasets.csv")
+TABLES += ("provenance.json",)
+LATER = ("controls.csv", "datasets.csv")  # which results of earlier versions do not have
 FINDINGS = ("summary.txt", "claims.csv", "scaling.csv", "crossings.csv", "tables")
 
 

@@ -9,6 +9,7 @@ import vl_convert
 from markupsafe import Markup
 
 from knnbench.draw.charts import SHAPES, VIEWS, curve, looks
+from knnbench.draw.hardness import hardness
 from knnbench.draw.page_rows import COLUMNS, chart_rows, claim_rows, dataset_entry, machine_entries
 from knnbench.draw.vega import CONFIG
 from knnbench.results.folder import read, read_table
@@ -110,6 +111,7 @@ def page(folder, claims, logs):
         devices=sorted(timings["device"].unique()),
         families=families,
         datasets=datasets,
+        hardness=hardness(results.datasets, k, page_config()),
         breaks=[answer["break_even"] for dataset in datasets for answer in dataset["answers"] if answer["break_even"]],
         columns=[(header, name) for header, (name, _) in COLUMNS.items()],
         ask=timings.dropna(subset=["n"]).astype({"n": int, "d": int}).iloc[0].to_dict() if timings["n"].notna().any() else ASK,

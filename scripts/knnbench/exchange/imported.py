@@ -15,7 +15,7 @@ from knnbench.exchange.cuvs_bench import read_cuvs
 from knnbench.measure.record import SCHEMA_VERSION
 from knnbench.problem.datasets import Unavailable, read_dataset
 from knnbench.problem.points import DataError
-from knnbench.results.tables import BATCH, COMPARISON, SAMPLE, with_names_apart, write_rows
+from knnbench.results.tables import BATCH, COMPARISON, DATASET, SAMPLE, with_names_apart, write_rows
 from knnbench.results.words import summarise
 
 # Others' results, as columns of timings.csv with `note`, what their time is.
@@ -259,6 +259,7 @@ def import_results(foreign, names, config, datasets, schema, out):
     pd.DataFrame(columns=SAMPLE).to_csv(out / "samples.csv", index=False)
     pd.DataFrame(columns=BATCH).to_csv(out / "batches.csv", index=False)
     comparisons.to_csv(out / "comparisons.csv", index=False)
+    pd.DataFrame(columns=DATASET).to_csv(out / "datasets.csv", index=False)
     used = {name: settings for name, settings in config["datasets"].items() if name in set(timings["dataset"])}
     saved = {
         "suite": "imported",

@@ -18,6 +18,9 @@ from knnbench.system.files import sha256_of
 
 CELL = ["dataset", "backend", "device", "n_neighbors", "residency"]
 MACHINE = ["cpu", "cpus", "gpu"]
+# Of the columns of datasets.csv.
+LIMITS = dict.fromkeys(("lid", "relative_contrast", "norm_spread", "query_distance_ratio"), (0, math.inf))
+LIMITS |= {"ties": (0, 1), "duplicates": (0, 1)}
 TOLERANCE = 1e-9  # relative, of numbers that are written with all their digits
 
 
@@ -130,6 +133,29 @@ def check_samples(timings, samples, version):
     return problems
 
 
+def check_datasets(timings, datasets, config):
+    """Check what is said of the datasets, that it is of the rows' ones, and that each has every K; a list of problems."""
+    problems, sizes = [], timings.drop_duplicates("dataset").set_index("dataset")[["n", "d", "queries"]]
+    for row in datasets.to_dict("records"):
+        words = f"datasets.csv: {row['dataset']}, K = {row['n_neighbors']}"
+        if row["dataset"] not in sizes.index:
+            problems.append(f"{words}: timings.csv has no such dataset")
+            continue
+        its = sizes.loc[row["dataset"]]
+        problems += [f"{words}: {name} is not that of timings.csv" for name in its.index[its.notna()] if row[name] != its[name]]
+        problems += [
+            f"{words}: {name} is {row[name]}, outside of {low:g} to {high:g}"
+            for name, (low, high) in LIMITS.items()
+            if pd.notna(row[name]) and not low <= row[name] <= high
+        ]
+    if datasets.empty or config["suite"] in ("merged", "imported"):  # of earlier versions, or of several suites
+        return problems
+    suite = config["suites"][config["suite"]]
+    found = set(datasets[["dataset", "n_neighbors"]].itertuples(index=False, name=None))
+    asked = set(itertools.product(suite["datasets"], suite["n_neighbors"]))
+    return problems + [f"datasets.csv: {name}, K = {k}, is missing, or not in the suite" for name, k in sorted(found ^ asked)]
+
+
 def check_provenance(timings, provenance):
     """Check that the datasets are those of the rows; a list of problems."""
     digests = timings.dropna(subset=["dataset_sha256"]).groupby("dataset")["dataset_sha256"].unique()
@@ -156,6 +182,7 @@ def validate(folder, schema):
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         timings, samples = read_table(folder, "timings"), read_table(folder, "samples")
         read_table(folder, "batches"), read_table(folder, "comparisons")
+        datasets = read_table(folder, "datasets")
         version = timings.pop("from_version").max()
         old = version < schema["properties"]["schema_version"]["const"]
         provenance = None if old else json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
@@ -167,6 +194,7 @@ def validate(folder, schema):
     checks = {
         "timings.csv with config.yaml": lambda: check_meaning(timings, config) + check_grid(timings, config),
         "samples.csv": lambda: check_samples(timings, samples, version),
+        "datasets.csv": lambda: check_datasets(timings, datasets, config),
         "provenance.json": lambda: [] if old else check_provenance(timings, provenance),
     }
     for name, check in checks.items():

@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from knnbench.config.suite import LATER
 from knnbench.measure.record import SCHEMA_VERSION
 from knnbench.results.machines import by_machine, machine_words
-from knnbench.results.tables import BATCH, COMPARISON, controls_apart, flagged, read_csv, read_rows
+from knnbench.results.tables import BATCH, COMPARISON, DATASET, controls_apart, flagged, read_csv, read_rows
 from knnbench.results.words import name_of
 from knnbench.system.archive import ArchiveError, unpack
 
@@ -23,7 +24,7 @@ ADDED = (  # noqa: SIM905
     " wrong_neighbors cell_s compile_s queries_timed fit_low_s fit_high_s recall_low recall_high recall_p05 recall_p25"
     " recall_p50 recall_zero control"
 ).split()
-EMPTY = {"comparisons": COMPARISON, "batches": BATCH}
+EMPTY = {"comparisons": COMPARISON, "batches": BATCH, "datasets": DATASET, "controls": ("control",)}
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ class Results:
     Attributes
     ----------
     config : dict, the saved configuration
-    timings, comparisons, batches, samples : DataFrame, the CSV files
+    timings, comparisons, batches, samples, datasets : DataFrame, the CSV files
         `timings` also has `name` in words, `curve` (backend-device), `machine` in words, the interval of `queries_per_s`,
         `memory_bytes`, and two flags as columns: `subset`, and `over` (over the page's limits). Rows of a CPU stand with every
         GPU beside it, rows of cells that got no job with every machine. It has no controls.
-    controls : DataFrame, rows of timings.csv of backends that bound the others, with the same columns
+    controls : DataFrame, of controls.csv: rows of backends that bound the others, with the same columns
     """
 
     config: dict
@@ -46,6 +47,7 @@ class Results:
     comparisons: pd.DataFrame
     batches: pd.DataFrame
     samples: pd.DataFrame
+    datasets: pd.DataFrame
 
 
 @contextlib.contextmanager
@@ -80,7 +82,10 @@ def read_table(folder, name):
         There is none.
     """
     path = next((path for path in (folder / f"{name}.csv", folder / f"{name}.csv.gz") if path.exists()), None)
-    if path is None and name in EMPTY and read_table(folder, "timings")["from_version"].max() == 1:  # there were none
+    old = f"{name}.csv" in LATER or (
+        name in EMPTY and read_table(folder, "timings")["from_version"].max() == 1
+    )  # there was none
+    if path is None and old:
         return pd.DataFrame(columns=EMPTY[name])
     if path is None:
         raise SystemExit(f"{folder}: there is no {name}.csv; expected results/SUITE of a run, or a folder of published/")
@@ -186,7 +191,8 @@ def read(folder):
         subset=flagged(timings, "subset"),
         over=flagged(timings, "over_page_limit"),
     )
-    return Results(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), *controls_apart(timings), **tables)
+    config, datasets = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), read_table(folder, "datasets")
+    return Results(config, *controls_apart(timings), **tables, datasets=datasets)
 
 
 def text_of(row):

@@ -9,7 +9,7 @@ from knnbench.measure.record import SCHEMA_VERSION
 from knnbench.results.folder import passes, with_queries
 from knnbench.results.machines import machine_words
 from knnbench.results.pairs import compare
-from knnbench.results.tables import COMPARISON, WORDS, read_csv, read_rows, with_names_apart, write_rows
+from knnbench.results.tables import COMPARISON, DATASET, WORDS, read_csv, read_rows, with_names_apart, write_rows
 from knnbench.results.words import summarise
 
 CELL = ["dataset", "backend", "device", "n_neighbors", "residency", "machine"]
@@ -115,6 +115,13 @@ def merge(sources, figures, out):
         tables[name] = tables[name][here]
         tables[name].to_csv(out / f"{name}.csv", index=False)
     write_rows(chosen.assign(suite="merged"), out)
+    hard = [
+        pd.DataFrame(columns=DATASET),
+        *(read(source, "datasets") for source in sources if (source / "datasets.csv").exists()),
+    ]
+    one = pd.concat(hard).groupby(["dataset", "n_neighbors"], sort=False, as_index=False).first()  # what any source knows
+    one["title"] = one["dataset"].map(timings.drop_duplicates("dataset").set_index("dataset")["title"])
+    one.to_csv(out / "datasets.csv", index=False)
     comparisons = pd.DataFrame(compare(list(entries(chosen, tables["samples"]))), columns=COMPARISON)
     comparisons.to_csv(out / "comparisons.csv", index=False)
     configs = [yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8")) for source in sources]

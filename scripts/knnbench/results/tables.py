@@ -18,6 +18,8 @@ SAMPLE += ("loops", "seconds")
 BATCH = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", "batch_size", "calls", "p50_s", "p95_s")
 BATCH += ("p99_s", "first_s", "queries_per_s")
 COMPARISON = (*SEARCH, "faster", "slower", "ratio", "ratio_low", "ratio_high", "verdict")
+DATASET = ("dataset", "title", "metric", "n", "d", "queries", "n_neighbors", "lid", "relative_contrast", "ties", "duplicates")
+DATASET += ("norm_spread", "query_distance_ratio")
 # What a name has for figures and tables.
 WORDS = {"backend": "label", "dataset": "title"}
 
