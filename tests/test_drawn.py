@@ -26,6 +26,7 @@ from knnbench.results.findings import findings
 from knnbench.results.folder import passes, read, read_table
 from knnbench.results.merge import merge
 from knnbench.results.pairs import compare as pairs
+from knnbench.results.tables import write_rows
 from knnbench.results.words import control_words, summarise
 
 SCHEMA = yaml.safe_load((ROOT / "rules/schemas/timings.schema.yaml").read_text(encoding="utf-8"))
@@ -60,7 +61,8 @@ def folder(tmp_path):
         entry = {"label": label, "module": "control", "exact": recall == 1, "prunes": False, "saves": False, "parameters": {}}
         config["suites"]["old"]["backends"].append(name)
         config["backends"][name] = entry | {"control": True, "environments": {"cpu": "pipeline"}}
-    for name, table in (("timings", timings), ("samples", samples), ("batches", batches)):
+    write_rows(timings, folder)
+    for name, table in (("samples", samples), ("batches", batches)):
         table.to_csv(folder / f"{name}.csv", index=False)
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     return folder
@@ -129,6 +131,10 @@ def test_a_subset_is_scaled(folder, tmp_path):
 def test_what_does_not_agree_is_wrong(folder):
     assert validate(folder, SCHEMA) == []
     timings = pd.read_csv(folder / "timings.csv")
+    controls = pd.read_csv(folder / "controls.csv")
+    controls.assign(status="ok").to_csv(folder / "controls.csv", index=False)
+    assert validate(folder, SCHEMA)[0] == "controls.csv, line 4: ok, with a recall below timing.min_recall"
+    controls.to_csv(folder / "controls.csv", index=False)
     for column, value, words in (
         ("flags", "drift", "queries_timed and the flag subset do not agree"),
         ("recall_low", 1, "the recall is not inside its range"),

@@ -53,23 +53,33 @@ def plain(value, kinds):
     return value
 
 
+def lines(timings):
+    """Where each row is: those of controls are in a table of their own."""
+    last = {}
+    for control in timings["control"]:
+        name = "controls.csv" if control else "timings.csv"
+        last[name] = last.get(name, 1) + 1
+        yield f"{name}, line {last[name]}"
+
+
 def check_rows(timings, schema):
     """Check every row against the schema; a list of problems."""
     problems = []
     validator = jsonschema.Draft202012Validator(schema)
     kinds = {name: np.atleast_1d(entry.get("type", [])).tolist() for name, entry in schema["properties"].items()}
     kinds = {name: found or (["string"] if "enum" in schema["properties"][name] else []) for name, found in kinds.items()}
-    for number, row in enumerate(timings.to_dict("records"), 2):
+    for place, row in zip(lines(timings), timings.to_dict("records"), strict=True):
         clean = {name: plain(value, kinds.get(name, [])) for name, value in row.items()}
         if error := jsonschema.exceptions.best_match(validator.iter_errors(clean)):
-            problems.append(f"timings.csv, line {number}: {'.'.join(map(str, error.absolute_path))}: {error.message[:300]}")
+            problems.append(f"{place}: {'.'.join(map(str, error.absolute_path))}: {error.message[:300]}")
     return problems
 
 
 def check_meaning(timings, config):
     """Check what a schema cannot say of the rows; a list of problems."""
     problems = []
-    for number, row in enumerate(timings.assign(subset=flagged(timings, "subset")).to_dict("records"), 2):
+    rows = timings.assign(subset=flagged(timings, "subset")).to_dict("records")
+    for place, row in zip(lines(timings), rows, strict=True):
         median, low, high = (row[f"query_{name}_s"] for name in ("median", "low", "high"))
         timed = pd.notna(median)
         wrong = {
@@ -90,7 +100,7 @@ def check_meaning(timings, config):
             "it is of the future": pd.notna(row["started"])
             and str(row["started"]) > time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86400)),
         }
-        problems += [f"timings.csv, line {number}: {words}" for words, holds in wrong.items() if holds]
+        problems += [f"{place}: {words}" for words, holds in wrong.items() if holds]
     twice = timings[timings.duplicated([*CELL, *MACHINE])]
     problems += [
         f"timings.csv: {', '.join(map(str, key))} is there twice" for key in twice[CELL].itertuples(index=False, name=None)
