@@ -15,12 +15,13 @@ from knnbench.measure.cell import PHASES
 from knnbench.problem.metrics import METRICS
 
 
-def answer(module, metric, device, parameters, train, queries, k, saves=False):
-    """Do what a cell does, without the clock: ids of shape (q, k), or the words of why not."""
+def answer(module, metric, device, parameters, train, queries=None, k=1, saves=False, build=None):
+    """Do what a cell does, without the clock: ids of shape (q, k), or the words of why not; of a `build`, its saved bytes."""
     Backend = importlib.import_module(f"knnbench.backends.{module}").Backend
     backend = Backend(METRICS[metric], device, 1, **parameters)
     if reason := backend.unsupported(k, *train.shape):
         return reason
+    backend.build = build or 0
     phases = []
     for phase in backend.fit(train):
         backend.synchronize()
@@ -29,6 +30,8 @@ def answer(module, metric, device, parameters, train, queries, k, saves=False):
     if saves:  # as the cells of another K find it
         with tempfile.TemporaryDirectory() as folder:
             backend.save(Path(folder, "index"))
+            if build is not None:
+                return Path(folder, "index").read_bytes()
             backend = Backend(METRICS[metric], device, 1, **parameters)
             backend.load(Path(folder, "index"))
     return backend.to_host(backend.query(backend.to_query_device(queries), k))

@@ -135,7 +135,7 @@ def frame(**curves):
         common
         | {"name": name, "curve": name, "queries": 100, "fit_s": fit, "exact": exact, "prunes": prunes, "n_neighbors": 10}
         | {"query_median_s": time, "query_low_s": time * 0.9, "query_high_s": time * 1.1, "queries_per_s": 100 / time}
-        | {"memory_bytes": 1e6, "recall": 1.0}
+        | {"memory_bytes": 1e6, "recall": 1.0, "queries_timed": 100, "subset": False, "over": False}
         for name, (fit, time, exact, prunes) in curves.items()
     )
 

@@ -148,6 +148,22 @@ def test_a_thousand_neighbours(server, backend):
     check_exact(server, backend, "euclidean", sample(14, 1200), sample(15, Q), 1000)
 
 
+SAVED = [key for key in ENVIRONMENTS if CONFIG["backends"][key[0]].get("saves")]
+
+
+@pytest.mark.parametrize("backend", SAVED, ids=name_of)
+def test_builds_differ_unless_the_entry_says_that_they_do_not(server, backend):
+    """Of a deterministic one every build is the same; of the others each has a seed of its own, and the same one twice."""
+    entry = CONFIG["backends"][backend[0]]
+    parameters = dict(entry["parameters"])
+    if "IVF" in parameters.get("index", ""):
+        parameters["index"] = "IVF8,Flat"
+    asked = {"module": entry["module"], "metric": "euclidean", "device": backend[1], "parameters": parameters, "saves": True}
+    train = sample(14, 2000).astype(np.float32)
+    first, again, second = (server(ENVIRONMENTS[backend]).ask(**asked, train=train, build=number) for number in (0, 0, 1))
+    assert first == again and (second == first) == entry.get("deterministic", False)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("backend", APPROXIMATE, ids=name_of)
 def test_approximate_answers_are_valid(server, backend, metric):

@@ -68,6 +68,7 @@ BRUTE = {"module": "sklearn", "exact": True, "environments": {"cpu": "sklearn"}}
         ({"suites__quick__datasets": ["rd-z"]}, "suites.quick.datasets: unknown name 'rd-z'; did you mean 'rd-"),
         ({"suites__quick__backends": ["kops"]}, "suites.quick.backends: unknown name 'kops'; did you mean 'keops'?"),
         ({"suites__large__backends": ["x"]}, "suites.large.backends: unknown name 'x'"),
+        ({"suites__large__backends": ["control-null"]}, "suites.large.backends: only controls, which bound others"),
         ({"datasets__rd_a__n": 99}, "K = 100 exceeds the 99 points of dataset 'rd-a'; lower K"),
         ({"datasets__new": {"metric": "euclidean", "source": "url", "url": "ftp://host/x"}}, "does not match"),
         ({"suites__quick__n_neighbors": 10}, "is not of type 'array'; a list of values of K"),

@@ -91,6 +91,8 @@ def resolve(config, schema, replaced=()):
         suite.setdefault("backends", [each for each, backend in config["backends"].items() if not backend["named"]])
         controls = [each for each, backend in config["backends"].items() if backend["control"]]
         named = [each for each in suite["backends"] if each not in controls]
+        if not named:
+            raise ConfigError(f"suites.{name}.backends: only controls, which bound others; name what they shall bound")
         suite["backends"] = named + controls * suite["controls"]
         require_known(f"suites.{name}.datasets", suite["datasets"], config["datasets"])
         require_known(f"suites.{name}.backends", suite["backends"], config["backends"])

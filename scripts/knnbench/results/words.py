@@ -92,7 +92,7 @@ def summarise(timings, comparisons):
         tied = [name_of(row) for row in ranked[1:] if f"{row['backend']}-{row['device']}" in same]
         also = f"; not distinguishable from it: {', '.join(tied)}" if tied else ""
         lines.append(f"  {dataset:20} {best['queries_per_s']:12,.0f}  {name_of(best)}{also}{note}")
-    if words := control_words(controls, k):
+    if len(controls) and (words := control_words(controls, k)):
         lines += [f"{words}."]
     if timings["rounds"].max() == 1:
         lines += ["One round per cell: whether the next one differs was not tested (timing.rounds: 3 does)."]
