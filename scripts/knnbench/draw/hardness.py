@@ -1,5 +1,6 @@
 """How hard the datasets are, for the page: a table and a chart."""
 
+import pandas as pd
 import vl_convert
 
 from knnbench.config.names import plain
@@ -72,13 +73,13 @@ def hardness(datasets, k, config):
     return {
         "headers": list(COLUMNS),
         "rows": [
-            (plain(row["title"]), ["" if row[name] != row[name] else text(row[name]) for name, text in COLUMNS.values()])
+            (plain(row["title"]), ["" if pd.isna(row[name]) else text(row[name]) for name, text in COLUMNS.values()])
             for row in here
         ],
         "chart": chart(
             [
                 {"title": plain(row["title"])}
-                | {name: value for name in ("n_neighbors", "lid", "relative_contrast") if (value := row[name]) == row[name]}
+                | {name: value for name in ("n_neighbors", "lid", "relative_contrast") if pd.notna(value := row[name])}
                 for row in known.to_dict("records")
             ],
             config,

@@ -1,4 +1,4 @@
-"""Score answers. A backend never grades itself: distances are recomputed in float64 from the ids that it returned."""
+"""Score answers. A backend never grades itself: distances are those in float64 of the ids that it returned."""
 
 import numpy as np
 
