@@ -1,5 +1,6 @@
 """Queries per second against K for one dataset, with the fit times below: the figure."""
 
+import math
 import textwrap
 
 import pandas as pd
@@ -155,24 +156,28 @@ def draw_fits(axes, curves, controls, top, looks):
     `top` is the largest speed that the figure shows.
     """
     fits = {name: max(rows["fit_s"].median(), 1e-6) for name, rows in curves.items()}
-    left, number_of_all = min(fits.values(), default=1e-3) / 3, len(curves) + len(controls)
-    axes.set(xscale="log", xlabel="Fit: seconds before the first query", ylim=(number_of_all - 0.4, -0.6))
+    least, most = min(fits.values(), default=1e-3), max(fits.values(), default=1)
+    powers = range(math.floor(math.log10(least / 2)), math.ceil(math.log10(most)) + 1)
+    left, right, number_of_all = 10.0 ** powers[0], 10.0 ** powers[-1], len(curves) + len(controls)
+    axes.set(xscale="log", ylim=(number_of_all - 0.4, -0.6))
+    axes.set_xlabel("Fit: seconds before the first query", loc="left")
     beside = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "fontsize": 6.5}
     for position, (name, rows) in enumerate(curves.items()):
         done = rows.dropna(subset=["query_median_s"])
         alpha = FAINT if flagged(done, "over_page_limit").all() else 1
         low, high = (done[f"fit_{end}_s"].astype(float).median() for end in ("low", "high"))
         axes.plot([left, fits[name]], [position, position], markevery=[1], alpha=alpha, **looks[name])
+        high = min(high, right)  # that of two builds may have no end; without an interval it is NaN
         axes.hlines(position, low, high, looks[name]["color"], linewidth=0.8, alpha=alpha)
         words = f"{number(fits[name], 2)} s" + (f"   {remark(rows)}" if remark(rows) else "")
-        axes.annotate(words, (max(fits[name], high if high > 0 else 0), position), **beside)
+        axes.annotate(words, (max(fits[name], high), position), **beside)
     for position, rows in enumerate(controls.values(), len(curves)):
         fastest = rows["queries_per_s"].max()
         words = f"{number(fastest, 2)} queries/s{', above the figure' if fastest > top else ''}; recall {span(rows['recall'])}"
         axes.annotate(words, (left, position), color=GREY, **beside)
-    most = max(fits.values(), default=1)
-    axes.set_xlim(left, left * (most / left) ** 2.5)  # to the right is room for words
-    axes.set_xticks([tick for tick in axes.get_xticks() if left <= tick <= most])
+    axes.set_xlim(left, 10 ** (powers[0] + 2.2 * len(powers)))  # to the right is room for words
+    axes.set_xticks([10.0**power for power in powers[:: 1 + len(powers) // 6]])
+    axes.xaxis.minorticks_off()
     axes.set_yticks(range(number_of_all), labels=[literal(name_of(rows.iloc[0])) for rows in (curves | controls).values()])
     for label in axes.get_yticklabels()[len(curves) :]:
         label.set_color(GREY)

@@ -54,9 +54,9 @@ def controls_apart(timings):
 
 
 def read_rows(path, **options):
-    """Rows of timings.csv, and below them those of controls.csv, which lies beside it."""
+    """Rows of timings.csv, and below them those of controls.csv beside it; of older results it is not there, or empty."""
     beside = path.with_name("controls.csv")
-    parts = [read_csv(each, **options) for each in (path, beside) if each.exists()]
+    parts = [read_csv(each, **options) for each in (path, beside) if each == path or (each.exists() and each.stat().st_size)]
     return with_names_apart(pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True))
 
 
