@@ -424,6 +424,7 @@ def test_hdf5_attributes(inside, case):
     assert (hosted is not None) == (case == "bytes")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("seed", range(30))
 def test_damaged_hdf5_files(inside, seed):
     """Random bytes of a good file are changed, or its end is lost."""

@@ -125,6 +125,7 @@ def made(script, locale, *arguments):
     return done.stdout
 
 
+@pytest.mark.full
 def test_everything_is_made_of_odd_names_in_any_locale(odd, tmp_path):
     claim = {"says": TITLE, "datasets": ["1000"], "slower": {"backends": ["None-cpu"]}, "faster": {"backends": ["NA-cpu"]}}
     claims, report, tables = (tmp_path / name for name in ("claims.csv", "report.html", "tables"))

@@ -78,7 +78,7 @@ def test_lint():
     assert "Congratulations" in snakemake("--lint").stdout
 
 
-@pytest.mark.parametrize("suite", ["test", "quick", "paper"])
+@pytest.mark.parametrize("suite", ["test", "quick", pytest.param("paper", marks=pytest.mark.full)])
 def test_dry_run_lists_exactly_the_cells(project, suite):
     assert set(JOB.findall(snakemake("-n", "--config", f"suite={suite}", cwd=project).stdout)) == expected_jobs(suite)
 
