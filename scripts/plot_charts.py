@@ -29,10 +29,11 @@ def panel(kind, rows, batches, look, k):
     first = rows.iloc[0]
     marks = "NumPy in, NumPy out." if kind in BARS else f"{key(chosen)} NumPy in, NumPy out.".strip()
     subtitle = [first["machine"], marks] if first["machine"] else [marks]
-    without = rows[rows["status"].isin(NOT_RUN)]
+    cells = rows[~rows["control"]]
+    without = cells[cells["status"].isin(NOT_RUN)]
     if len(without):
         counts = ", ".join(f"{count} {status}" for status, count in without["status"].value_counts().items())
-        subtitle.append(f"Of {len(rows)} cells, {len(without)} are not here: {counts}.")
+        subtitle.append(f"Of {len(cells)} cells, {len(without)} are not here: {counts}.")
     if kind == "break-even":
         against, sentences = break_even_words(chosen)
         subtitle += textwrap.wrap(f"Against {against}, the fastest brute force:", WIDTH) if sentences else []

@@ -21,8 +21,8 @@ with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
     import matplotlib.pyplot as plt
 del os.environ["MPLCONFIGDIR"]
 
-# Okabe and Ito's palette: told apart by colour-blind readers, and in grey by their markers.
 GREY = "#8A8A8A"  # of controls
+# Okabe and Ito's palette: told apart by colour-blind readers, and in grey by their markers.
 COLOURS = {"keops": "#D55E00", "faiss": "#0072B2", "torch": "#CC79A7", "jax": "#009E73", "sklearn": "#B58900", "control": GREY}
 OTHER_COLOURS = ("#000000", "#56B4E9", "#7F7F7F")
 MARKERS = "osD^vP*X<>"
