@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from knnbench.draw.chart_files import CONFIG, draw_file
 from knnbench.draw.compare_runs import figure
-from knnbench.draw.vega import CONFIG, draw_file
 from knnbench.exchange.compare_runs import compare
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from knnbench.exchange.ann_benchmarks import write_ann
-from knnbench.measure.record import answer_of
+from knnbench.measure.statuses import answer_of
 from knnbench.problem.datasets import Unavailable, read_dataset
 from knnbench.results.tables import controls_apart, flagged, read_csv
 

@@ -9,10 +9,10 @@ import pandas as pd
 
 from knnbench.config.names import plain
 from knnbench.draw.calls import call_rows
+from knnbench.draw.chart_files import CONFIG, NOTHING, draw_file
 from knnbench.draw.charts import VIEWS, encodings
 from knnbench.draw.figures import key
-from knnbench.draw.vega import CONFIG, NOTHING, draw_file
-from knnbench.measure.record import NOT_RUN
+from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.findings import break_even_words
 from knnbench.results.folder import read
 from knnbench.results.words import typical_k

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from knnbench.draw.chart_files import CONFIG, NOTHING, draw_file
 from knnbench.draw.charts import LINE, axis, encodings, points
-from knnbench.draw.vega import CONFIG, NOTHING, draw_file
 from knnbench.results.folder import read
 from knnbench.results.scaling import COLUMNS, CROSSINGS, FEWEST, SIZES, crossings, exponent, exponents, series
 from knnbench.results.words import typical_k

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, wait_until
 
-from knnbench.measure.record import STATUSES, classify
+from knnbench.measure.statuses import STATUSES, classify
 from knnbench.problem.datasets import write_neighbors, write_points
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import in_blocks

@@ -20,7 +20,7 @@ from conftest import ROOT, snakemake
 
 from knnbench.config.checks import check_machine
 from knnbench.config.values import ConfigError
-from knnbench.measure.record import conclude, describe
+from knnbench.measure.statuses import conclude, describe
 from knnbench.results.words import summarise
 from knnbench.system import machine
 from knnbench.system.inherited import INHERITED, OURS, inherited, recorded

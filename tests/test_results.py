@@ -15,7 +15,8 @@ from knnbench.config.suite import Cell
 from knnbench.draw.figures import styles
 from knnbench.results import intervals
 from knnbench.results.calls import batch_rows, sample_rows
-from knnbench.results.gather import is_no_control, left_out, row
+from knnbench.results.flags import is_no_control
+from knnbench.results.gather import left_out, row
 from knnbench.results.machines import by_machine, rounds_by_machine
 from knnbench.results.pairs import compare
 from knnbench.results.tables import COMPARISON

@@ -1,4 +1,4 @@
-"""Charts as Vega-Lite specifications: drawn to files by vega.py, and by the browser in the report.
+"""Charts as Vega-Lite specifications: drawn to files by chart_files.py, and by the browser in the report.
 
 A specification takes rows with the columns of Results.timings, and leaves out what has no number; that of batches takes a row
 for each number of queries in a call, from `calls.call_rows`.

@@ -3,7 +3,7 @@
 import json
 import textwrap
 
-from knnbench.draw.vega import NOTHING
+from knnbench.draw.chart_files import NOTHING
 from knnbench.results.words import SAME
 
 COLOURS = {

@@ -4,7 +4,7 @@ import contextlib
 import os
 import tempfile
 
-from knnbench.measure.record import NOT_RUN
+from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.tables import controls_apart, flagged
 
 # Matplotlib comes from here for all scripts, as it is by itself: with no matplotlibrc, style or font of the user's, and no

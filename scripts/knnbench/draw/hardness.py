@@ -4,8 +4,8 @@ import pandas as pd
 import vl_convert
 
 from knnbench.config.names import plain
+from knnbench.draw.chart_files import register_font
 from knnbench.draw.charts import PARTS, axis
-from knnbench.draw.vega import register_font
 from knnbench.results.findings import number
 
 

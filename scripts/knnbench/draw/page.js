@@ -56,7 +56,7 @@ const FIXED = { speed: ["k"], batches: ["round", "batch"], memory: ["scale", "ro
 
 async function draw(section) {
   const { view, k, scale, residency, round, batch, machine } = state();
-  const curves = checked("curve");
+  const curves = new Set([...checked("curve"), ...checked("control")]);
   const over = controls.elements.over.checked;
   const fixed = FIXED[view] ?? [];
   const here = (row) => row.dataset === section.dataset.dataset && row.residency === residency

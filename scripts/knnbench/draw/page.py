@@ -8,10 +8,10 @@ import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
+from knnbench.draw.chart_files import CONFIG
 from knnbench.draw.charts import SHAPES, VIEWS, curve, looks
 from knnbench.draw.hardness import hardness
 from knnbench.draw.page_rows import COLUMNS, chart_rows, claim_rows, dataset_entry, machine_entries
-from knnbench.draw.vega import CONFIG
 from knnbench.results.folder import read, read_table
 from knnbench.results.recommend import LISTED, NEAR
 from knnbench.results.tables import controls_apart

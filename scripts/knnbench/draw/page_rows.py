@@ -6,7 +6,7 @@ import pandas as pd
 
 from knnbench.config.names import plain
 from knnbench.draw.calls import PLACE, calls_of, places
-from knnbench.measure.record import NOT_RUN
+from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.claims import overall
 from knnbench.results.findings import break_even_words, findings, number, seconds
 from knnbench.results.folder import passes

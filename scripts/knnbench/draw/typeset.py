@@ -7,7 +7,7 @@ import textwrap
 import pandas as pd
 
 from knnbench.config.names import POWER, mathematical, plain
-from knnbench.measure.record import NOT_RUN
+from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.findings import number, seconds, tied_with
 from knnbench.results.folder import read
 from knnbench.results.words import typical_k

@@ -14,7 +14,7 @@ from knnbench.config.suite import cells, downloads, own_files
 from knnbench.exchange import crate
 from knnbench.exchange.published import keep
 from knnbench.exchange.version import CODE, code_version
-from knnbench.measure.record import NOT_RUN
+from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.folder import text_of
 from knnbench.results.machines import machine_words
 from knnbench.results.tables import read_csv

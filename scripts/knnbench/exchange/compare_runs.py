@@ -6,7 +6,7 @@ import math
 import pandas as pd
 
 from knnbench.exchange.sides import CELL, read_side
-from knnbench.measure.record import NOT_RUN
+from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.folder import opened
 from knnbench.results.intervals import ratio
 from knnbench.results.roofline import least_time, least_work

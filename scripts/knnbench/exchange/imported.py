@@ -12,7 +12,7 @@ import yaml
 
 from knnbench.exchange.ann_benchmarks import read_ann
 from knnbench.exchange.cuvs_bench import read_cuvs
-from knnbench.measure.record import SCHEMA_VERSION
+from knnbench.measure.statuses import SCHEMA_VERSION
 from knnbench.problem.datasets import Unavailable, read_dataset
 from knnbench.problem.points import DataError
 from knnbench.results.tables import BATCH, COMPARISON, DATASET, SAMPLE, with_names_apart, write_rows

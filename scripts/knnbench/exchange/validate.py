@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from knnbench.measure.record import NOT_RUN
+from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.folder import passes, read_table
 from knnbench.results.machines import residencies
 from knnbench.results.tables import flagged

@@ -10,7 +10,7 @@ import json
 import signal
 import time
 
-from knnbench.measure import record
+from knnbench.measure import statuses
 from knnbench.system import gpu, isolation, machine
 from knnbench.system.files import write_atomically
 
@@ -87,7 +87,7 @@ def work(device, threads, supervisor, *descriptors):
         operations_per_s = max(done / fastest(work, synchronize) for done, work in products)
         reporter.add(status="ok", bytes_per_s=bytes_per_s, operations_per_s=operations_per_s)
     except Exception as error:
-        reporter.add(status=record.classify(error, device), reason=record.describe(error))
+        reporter.add(status=statuses.classify(error, device), reason=statuses.describe(error))
     reporter.add(gpu_state=gpu.state() if device == "gpu" else None, noise=watch.report())
     isolation.leave()
 
@@ -106,8 +106,8 @@ def supervise(device, threads, out, command):
     facts = machine.describe(device)
     with isolation.machine_lock():
         outcome = isolation.supervise(command, threads, device == "gpu")
-    status, reason = record.conclude(outcome, device)
+    status, reason = statuses.conclude(outcome, device)
     print(f"{outcome.output}{status} {reason}")
-    known = {"schema_version": record.SCHEMA_VERSION, "threads": threads, "machine": facts}
+    known = {"schema_version": statuses.SCHEMA_VERSION, "threads": threads, "machine": facts}
     found = known | outcome.found | {"status": status, "reason": reason}
     write_atomically(out, json.dumps(found, indent=1) + "\n")

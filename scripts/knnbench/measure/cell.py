@@ -13,7 +13,7 @@ import numpy as np
 
 from knnbench.measure.clock import Timing, elapsed_ns
 from knnbench.measure.queries import choose_queries, measure_batches, measure_energy, measure_queries
-from knnbench.measure.record import classify, describe
+from knnbench.measure.statuses import classify, describe
 from knnbench.problem.datasets import Unavailable, read_dataset
 from knnbench.problem.recall import score
 from knnbench.system import gpu
@@ -92,7 +92,7 @@ def _measure(task, reporter):
     reporter.add(noise=watch.report(), gpu_state=gpu.state() if task.device == "gpu" else None)
     memory.report("query")
     grades = grade(task, dataset, rows, ids, reporter)
-    # From here on the cell has its numbers: what goes wrong below cannot take them away (record.conclude).
+    # From here on the cell has its numbers: what goes wrong below cannot take them away (statuses.conclude).
     reporter.add(graded=grades)
     write_answer(task.answer, rows, ids)
     watch = Watch()

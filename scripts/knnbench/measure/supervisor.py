@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from knnbench.measure import record
+from knnbench.measure import statuses
 from knnbench.measure.job import begin, earlier, finish
 from knnbench.system import gpu, isolation, machine
 from knnbench.system.files import write_atomically
@@ -40,7 +40,7 @@ def supervise(arguments, threads, command):
     if job and (left := earlier(out, job)):
         write(out, left, job)
         return
-    record.answer_of(out).unlink(missing_ok=True)  # of an earlier measurement
+    statuses.answer_of(out).unlink(missing_ok=True)  # of an earlier measurement
     arrived, waited = time.monotonic(), 0.0
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     cpus = len(os.sched_getaffinity(0))
@@ -54,7 +54,7 @@ def supervise(arguments, threads, command):
         write(out, first, job)
         return
     known = {
-        "schema_version": record.SCHEMA_VERSION,
+        "schema_version": statuses.SCHEMA_VERSION,
         "started": started,
         "parameters": arguments.parameters,
         "threads_asked": threads,
@@ -76,7 +76,7 @@ def supervise(arguments, threads, command):
                 facts |= machine.describe("gpu") | {"gpu_visible": visible}
             outcome = measure_quietly(arguments, command, threads, facts)
             outcome.found["cell_s"] = round(time.monotonic() - begun, 3)
-    status, reason = record.conclude(outcome, arguments.device)
+    status, reason = statuses.conclude(outcome, arguments.device)
     had_gpu = not facts.get("gpu", UNKNOWN).startswith(UNKNOWN)
     if had_gpu and status in ("failed", "crashed", "timeout_fit", "timeout_query") and gpu.describe().startswith(UNKNOWN):
         status, reason = "unavailable", f"the driver lost the GPU: {reason}"
@@ -141,9 +141,9 @@ def measure_quietly(arguments, command, threads, facts):
         until = arguments.job.deadline if arguments.job else math.inf
         outcome = isolation.supervise([*command, "--worker"], threads, arguments.device == "gpu", until)
         around["load"].append(machine.load())
-        status, _ = record.conclude(outcome, arguments.device)
+        status, _ = statuses.conclude(outcome, arguments.device)
         noise = outcome.found.get("noise", {})
-        rank = (record.STATUSES.index(status), outcome.signal is not None, noise.get("others_cpus", 0), len(attempts))
+        rank = (statuses.STATUSES.index(status), outcome.signal is not None, noise.get("others_cpus", 0), len(attempts))
         attempts.append((*rank, outcome, around))
         killed = number == 0 and outcome.signal == "SIGKILL" and not (outcome.timed_out or outcome.oom_killed)
         if not (killed or (arguments.retry_noisy and noise.get("noisy"))):

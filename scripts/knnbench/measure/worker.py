@@ -2,7 +2,7 @@
 
 import sys
 
-from knnbench.measure import record
+from knnbench.measure import statuses
 from knnbench.system import isolation, machine
 
 
@@ -38,7 +38,7 @@ def work(arguments, threads):
             spec=arguments.spec,
             pinned=not arguments.unpinned,
             prefix=arguments.prefix,
-            answer=arguments.out and record.answer_of(arguments.out),
+            answer=arguments.out and statuses.answer_of(arguments.out),
         ),
         reporter,
     )

@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from knnbench.measure.record import NOT_RUN
+from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.words import SAME
 
 

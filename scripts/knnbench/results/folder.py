@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from knnbench.config.suite import LATER
-from knnbench.measure.record import SCHEMA_VERSION
+from knnbench.measure.statuses import SCHEMA_VERSION
 from knnbench.results.machines import by_machine, machine_words
 from knnbench.results.tables import BATCH, COMPARISON, DATASET, controls_apart, flagged, read_csv, read_rows
 from knnbench.results.words import name_of

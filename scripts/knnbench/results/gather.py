@@ -5,9 +5,10 @@ import math
 import statistics
 
 from knnbench.measure.clock import median_interval
-from knnbench.measure.record import NOT_RUN, SCHEMA_VERSION, STATUSES
+from knnbench.measure.statuses import NOT_RUN, SCHEMA_VERSION, STATUSES
 from knnbench.results.calls import batch_quantiles, median_of_known, times
-from knnbench.results.intervals import drifts, estimate, interval, is_bimodal
+from knnbench.results.flags import flags_of, is_no_control
+from knnbench.results.intervals import estimate, interval
 from knnbench.results.machines import machine_of
 from knnbench.results.roofline import least_time, least_work
 
@@ -46,47 +47,6 @@ def ranges(records, deterministic):
     recalls = [record["recall"] for record in records if record.get("recall") is not None]
     found = {"fit_s": fit, "fit_low_s": low, "fit_high_s": high, "recall": median_of_known(recalls)}
     return found | {"recall_low": min(recalls, default=None), "recall_high": max(recalls, default=None)}
-
-
-def is_no_control(what, recall, n, k, places):
-    """Whether a control is not what it is called: nothing but the right answer, or chance beyond six standard deviations."""
-    chance = k / n
-    return recall < 1 if what == "null" else abs(recall - chance) > 6 * math.sqrt(chance * (1 - chance) / places)
-
-
-def flags_of(records, rounds, found):
-    """Words for what a reader should know or doubt: the machine, the samples, or the measurement itself.
-
-    Parameters
-    ----------
-    records : list of dict
-    rounds : list of list of float, as `times` returns them
-    found : dict, words -> bool, what its caller knows besides
-    """
-    noises = [record.get(stretch, {}) for record in records for stretch in ("noise", "batch_noise")]
-    before = [record["machine"].get("gpu_before") or {} for record in records]
-    after = [record.get("gpu_state") or {} for record in records]
-    slowed = {reason for state in after for reason in state.get("slowed_by", ())} - {"SwPowerCap"}  # usual under full load
-    # The driver's utilisation looks back a second, at the cell before: others are there only if they have a process.
-    busy = any((state.get("busy_percent") or 0) > 5 and state.get("processes") for state in before)
-    subsets = [record for record in records if "queries_timed" in record]
-    found = {
-        "noisy": busy or any(noise.get("noisy") for noise in noises),
-        "fit_elsewhere": any(
-            machine_of(record.get("fit_machine", record["machine"])) != machine_of(record["machine"]) for record in records
-        ),
-        "noisy_fit": any(record.get("fit_noise", {}).get("noisy") for record in records),
-        "throttled": bool(slowed),
-        "quota": any(noise.get("held_s") for noise in noises),
-        "inherited": any({"LD_LIBRARY_PATH", "CXX"} & record["machine"].get("variables", {}).keys() for record in records),
-        "drift": any(drifts(samples) for samples in rounds),
-        "bimodal": any(is_bimodal(samples) for samples in rounds),
-        "one_build": any(record.get("one_build") for record in records),
-        "subset": any(record["queries_timed"] < record["dataset"]["queries"] for record in subsets),
-        "small_subset": any(record["queries_timed"] < record["least_queries"] for record in subsets),
-        **found,
-    }
-    return "; ".join(name for name, holds in found.items() if holds)
 
 
 def left_out(config, cell, status, reason):

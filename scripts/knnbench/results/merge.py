@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import yaml
 
-from knnbench.measure.record import SCHEMA_VERSION
+from knnbench.measure.statuses import SCHEMA_VERSION
 from knnbench.results.folder import passes, with_queries
 from knnbench.results.machines import machine_words
 from knnbench.results.pairs import compare

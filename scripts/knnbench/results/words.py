@@ -3,7 +3,7 @@
 import itertools
 from decimal import Decimal
 
-from knnbench.measure.record import NOT_RUN
+from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.tables import controls_apart, flagged
 
 SAME = "not distinguishable"

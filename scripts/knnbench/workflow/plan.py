@@ -10,7 +10,7 @@ from pathlib import Path
 
 from knnbench.config.checks import DEFAULT_QUERIES, DIGITS, read_header
 from knnbench.config.suite import Cell
-from knnbench.measure.record import NOT_RUN
+from knnbench.measure.statuses import NOT_RUN
 from knnbench.workflow.seen import NO_INDEX_S, START_S, nearest, passes_s, read_seen
 
 CELLS, INDEXES = Path("results/cells"), Path("results/indexes")

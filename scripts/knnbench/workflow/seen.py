@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from knnbench.measure.record import NOT_RUN
+from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.tables import read_csv
 
 # Seconds, measured on two CPU cores.

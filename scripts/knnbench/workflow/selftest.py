@@ -18,7 +18,8 @@ from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import in_blocks
 from knnbench.problem.truth import exact_neighbors
 from knnbench.results.calls import times
-from knnbench.results.gather import is_no_control, ranges
+from knnbench.results.flags import is_no_control
+from knnbench.results.gather import ranges
 from knnbench.results.intervals import estimate, ratio
 from knnbench.system import machine
 

@@ -1,0 +1,47 @@
+"""Flags of a row: what to know of it, or to doubt in it (docs/measuring.md)."""
+
+import math
+
+from knnbench.results.intervals import drifts, is_bimodal
+from knnbench.results.machines import machine_of
+
+
+def is_no_control(what, recall, n, k, places):
+    """Whether a control is not what it is called: nothing but the right answer, or chance beyond six standard deviations."""
+    chance = k / n
+    return recall < 1 if what == "null" else abs(recall - chance) > 6 * math.sqrt(chance * (1 - chance) / places)
+
+
+def flags_of(records, rounds, found):
+    """Words for what a reader should know or doubt: the machine, the samples, or the measurement itself.
+
+    Parameters
+    ----------
+    records : list of dict
+    rounds : list of list of float, as `times` returns them
+    found : dict, words -> bool, what its caller knows besides
+    """
+    noises = [record.get(stretch, {}) for record in records for stretch in ("noise", "batch_noise")]
+    before = [record["machine"].get("gpu_before") or {} for record in records]
+    after = [record.get("gpu_state") or {} for record in records]
+    slowed = {reason for state in after for reason in state.get("slowed_by", ())} - {"SwPowerCap"}  # usual under full load
+    # The driver's utilisation looks back a second, at the cell before: others are there only if they have a process.
+    busy = any((state.get("busy_percent") or 0) > 5 and state.get("processes") for state in before)
+    subsets = [record for record in records if "queries_timed" in record]
+    found = {
+        "noisy": busy or any(noise.get("noisy") for noise in noises),
+        "fit_elsewhere": any(
+            machine_of(record.get("fit_machine", record["machine"])) != machine_of(record["machine"]) for record in records
+        ),
+        "noisy_fit": any(record.get("fit_noise", {}).get("noisy") for record in records),
+        "throttled": bool(slowed),
+        "quota": any(noise.get("held_s") for noise in noises),
+        "inherited": any({"LD_LIBRARY_PATH", "CXX"} & record["machine"].get("variables", {}).keys() for record in records),
+        "drift": any(drifts(samples) for samples in rounds),
+        "bimodal": any(is_bimodal(samples) for samples in rounds),
+        "one_build": any(record.get("one_build") and "query_ns" in record for record in records),
+        "subset": any(record["queries_timed"] < record["dataset"]["queries"] for record in subsets),
+        "small_subset": any(record["queries_timed"] < record["least_queries"] for record in subsets),
+        **found,
+    }
+    return "; ".join(name for name, holds in found.items() if holds)
