@@ -9,11 +9,32 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from knnbench.problem import truth
 from knnbench.problem.datasets import TRUTH_K, map_array, write_points
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import check_points, in_blocks
 from knnbench.problem.recall import exact_distances, score
 from knnbench.problem.truth import SPARE, by_differences, by_products, exact_neighbors, rank
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kernels():
+    """Small problems too are searched by what searches large ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(truth, "SMALL", -1)
+        yield
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_small_problem_needs_no_kernel(metric, monkeypatch):
+    """The same neighbours, the same distances; points that are there twice are in the order of their numbers."""
+    points = np.random.default_rng(0).integers(1, 4, (200, 3)).astype(np.float32)
+    train, queries = (check_points(each, METRICS[metric], "points") for each in (points[:180], points[180:]))
+    by_kernel = exact_neighbors(METRICS[metric], train, queries, 180)
+    monkeypatch.setattr(truth, "SMALL", 2**24)
+    monkeypatch.setattr(truth, "compile_kernel", None)
+    for one, other in zip(by_kernel, exact_neighbors(METRICS[metric], train, queries, 180), strict=True):
+        assert (one == other).all()
 
 
 @pytest.mark.parametrize(

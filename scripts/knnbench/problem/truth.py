@@ -20,6 +20,7 @@ from knnbench.problem.recall import exact_distances
 
 SPARE = 28  # candidates besides those that are wanted, so that the certificate has room
 
+SMALL = 2**24  # coordinates of all pairs: up to here float64 throughout is done before a kernel is compiled
 TRAIN_BLOCK = 2**14  # rows that are prepared at a time: 13 MiB at d = 100, as float64
 TILE = 1024  # keys of one query against a tile stay in the first-level cache
 QUERY_BLOCK = 16  # queries that read a tile while it is in the second-level cache
@@ -234,6 +235,8 @@ def exact_neighbors(metric, train, test, k=TRUTH_K):
     """
     n, d = train.shape
     k, queries = min(k, n), np.asarray(test, dtype=np.float64)
+    if n * d * len(queries) <= SMALL:
+        return rank(metric, train, queries, np.broadcast_to(np.arange(n), (len(queries), n)), k)
     candidates = min(k + SPARE, n)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         if not fits_float32(metric, train, queries):
