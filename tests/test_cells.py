@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import ROOT, wait_until
 
+from knnbench.measure.clock import Timing
+from knnbench.measure.queries import choose_queries
 from knnbench.measure.statuses import STATUSES, classify
 from knnbench.problem.datasets import write_neighbors, write_points
 from knnbench.problem.metrics import METRICS
@@ -64,14 +67,16 @@ def command(bench, what, when="query", timing=TIMING, *extra, module="hostile", 
     ]
 
 
-def run(bench, *arguments, **options):
-    """Measure a cell and return its record; the exit status is 0 whatever happened."""
+def run(bench, *arguments, others=(), **options):
+    """Measure a cell beside `others` and return its record; the exit status is 0 whatever happened."""
     (bench / "record.json").unlink(missing_ok=True)
     done = subprocess.run(command(bench, *arguments, **options), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     record = json.loads((bench / "record.json").read_text())
     answer = ["record.npz"] if "graded" in record else []
-    assert sorted(each.name for each in bench.iterdir()) == ["data.hdf5", "env.yaml", "record.json", *answer, "scripts"]
+    assert sorted(each.name for each in bench.iterdir()) == sorted(
+        ["data.hdf5", "env.yaml", "record.json", *answer, "scripts", *others]
+    )
     return record
 
 
@@ -385,3 +390,86 @@ def test_merge():
 def test_statuses_are_documented():
     text = (ROOT / "docs/results.md").read_text()
     assert all(f"`{status}`" in text for status in STATUSES)
+
+
+def test_a_long_build_serves_all_rounds(bench):
+    """Each round builds its own index, but where that takes too long: then all search the first one, and say so."""
+    first, fit = index(bench, "", 0.0, module="selftest")
+    folder = bench / "second"
+    for rebuild_s, own in ((60, True), (1e-9, False)):
+        more = ("--index", str(folder), "--first", str(first), "--rebuild-s", str(rebuild_s), "--build", "1")
+        words = command(bench, "", 0.0, TIMING, "--unpinned", *more, module="selftest", k=None)
+        subprocess.run(words, check=True, capture_output=True)
+        built = json.loads((folder / "fit.json").read_text())
+        assert (folder / "index").is_symlink() != own and (built["phases_ns"] != fit["phases_ns"]) == own
+        record = run(
+            bench, "", 0.0, TIMING, "--unpinned", "--index", str(folder), module="selftest", others=("index", "second")
+        )
+        assert (record["status"], record.get("one_build", False)) == ("ok", not own)
+        shutil.rmtree(folder)
+    failed, _ = index(bench, "segfault", "save")
+    words = command(
+        bench, "", 0.0, TIMING, "--unpinned", "--index", str(folder), "--first", str(failed), module="selftest", k=None
+    )
+    subprocess.run(words, check=True, capture_output=True)
+    assert json.loads((folder / "fit.json").read_text())["status"] == "crashed" and not (folder / "index").exists()
+    for each in (folder, first):
+        shutil.rmtree(each)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "least", "total", "asked"),
+    [
+        (lambda q: 0.001 + 1e-5 * q, 1, 10_000, 10_000),  # all fit
+        (lambda q: 0.001 * q, 1, 10_000, 2000),
+        (lambda q: 0.001 * q, 300, 10_000, 1800),  # a multiple of what it searches at once
+        (lambda q: 0.006 * q if q < 1280 else 0.001 * q, 1280, 10_000, 1280),  # slow if they are few
+        (lambda q: 0.006 * q if q < 500 else 0.0001 * q, 500, 10_000, 10_000),
+        (lambda q: 0.05 * q, 1, 10_000, 100),  # 5 s are over pass_s, and 100 the fewest
+        (lambda q: 1.0 * q, 1, 10_000, 20),  # but for 100 that would take over a minute
+        (lambda q: 5.0 * q, 10_000, 10_000, 10_000),  # the whole matrix at any cost
+        (lambda q: 0.1 * q, 1, 50, 50),  # there are no more
+    ],
+)
+def test_as_many_queries_as_fit_into_a_pass(monkeypatch, seconds, least, total, asked):
+    """Told by a clock that knows what each number takes; the last pass asks what is timed then."""
+
+    class Search:
+        compiles = False
+
+        def least_queries(self, queries):
+            return least
+
+        def to_query_device(self, queries):
+            return queries
+
+        def query(self, queries, k):
+            return queries
+
+        def to_host(self, ids):
+            return ids
+
+        synchronize = None
+
+    class Reporter:
+        def __init__(self):
+            self.found = {}
+
+        def enter(self, stage, limit_s):
+            assert (stage, limit_s) == ("first_query", 60)
+
+        def add(self, **found):
+            self.found |= found
+
+    def clock(work, synchronize):
+        backend.calls.append(len(work()))
+        return round(1e9 * seconds(backend.calls[-1])), None
+
+    monkeypatch.setattr("knnbench.measure.queries.elapsed_ns", clock)
+    backend, reporter = Search(), Reporter()
+    backend.calls = []
+    task = SimpleNamespace(timing=Timing(**TIMING), n_neighbors=5, device="cpu", max_fit_s=60)
+    rows = choose_queries(task, backend, np.arange(total), reporter)
+    assert len(rows) == len(set(rows)) == reporter.found["queries_timed"] == backend.calls[-1] == asked
+    assert reporter.found["phases_ns"]["first_query"] == round(1e9 * seconds(backend.calls[0]))
+    assert reporter.found["least_queries"] == min(total, -(-100 // least) * least)
