@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import runpy
 import shutil
 import socket
 import subprocess
@@ -78,10 +79,11 @@ def wait_until(true, process=None):
 
 
 def run(script, *arguments):
-    """Run one of our scripts."""
-    command = [sys.executable, ROOT / f"scripts/{script}.py", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    """Run one of our scripts here: what all of them import is imported once."""
+    path = str(ROOT / f"scripts/{script}.py")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [path, *map(str, arguments)])
+        runpy.run_path(path, run_name="__main__")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from sklearn.datasets import load_digits
 
 from knnbench.problem.datasets import renumber
 from knnbench.problem.formats import open_array, read_plain, text_attribute
@@ -81,6 +80,8 @@ def load(settings, download=None):
     """
     source = settings["source"]
     if source == "digits":
+        from sklearn.datasets import load_digits  # three seconds, which no other source waits for
+
         points = load_digits().data
         order = np.random.default_rng(settings["seed"]).permutation(len(points))
         test, train = np.split(points[order], [settings["queries"]])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from diptest import diptest
-from scipy import stats
+from scipy.special import stdtrit  # quantiles of Student's t; scipy.stats takes seconds to import
 
 CONFIDENCE = 0.95  # of a median
 RATIO_CONFIDENCE = 0.99  # of a ratio: a table holds hundreds of pairs, and one false winner in twenty is too many
@@ -61,7 +61,7 @@ def estimate(rounds, seed=0):
 
 def interval(time):
     """Confidence interval of an `Estimate`: low, high in seconds."""
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, time.freedom) * time.error
+    half = stdtrit(time.freedom, (1 + CONFIDENCE) / 2) * time.error
     return math.exp(time.log - half), math.exp(time.log + half)
 
 
@@ -81,7 +81,7 @@ def ratio(one, other):
     half = 0.0
     if a + b:
         freedom = (a + b) ** 2 / (a**2 / one.freedom + b**2 / other.freedom)
-        half = stats.t.ppf((1 + RATIO_CONFIDENCE) / 2, freedom) * math.sqrt(a + b)
+        half = stdtrit(freedom, (1 + RATIO_CONFIDENCE) / 2) * math.sqrt(a + b)
     return math.exp(log), math.exp(log - half), math.exp(log + half)
 
 
@@ -90,6 +90,8 @@ def drifts(samples):
 
     The slope of more than `LONGEST` samples is that of the medians of as many stretches.
     """
+    from scipy import stats
+
     if len(samples) < 6 or stats.kendalltau(range(len(samples)), samples).pvalue >= SUSPICION:
         return False
     if len(samples) > LONGEST:

@@ -4,7 +4,7 @@ import itertools
 import math
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from knnbench.results.intervals import CONFIDENCE
 
@@ -61,8 +61,10 @@ def exponent(sizes, times):
     -------
     exponent, low, high : float
     """
-    line = stats.linregress(np.log(sizes), np.log(times))
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(sizes) - 2) * line.stderr
+    from scipy.stats import linregress
+
+    line = linregress(np.log(sizes), np.log(times))
+    half = stdtrit(len(sizes) - 2, (1 + CONFIDENCE) / 2) * line.stderr
     return line.slope, line.slope - half, line.slope + half
 
 
