@@ -1,12 +1,8 @@
 """NVIDIA GPUs as their driver knows them. All but their number needs nvidia-ml-py and is None without it."""
 
 import ctypes
+import functools
 import os
-
-try:
-    import pynvml
-except ImportError:
-    pynvml = None
 
 
 def driver(question):
@@ -31,6 +27,21 @@ def cuda():
     return driver("cuDriverGetVersion") // 1000
 
 
+@functools.cache
+def nvml():
+    """The module that asks the driver's library, which it has opened; None where there is none.
+
+    It is long, and imported only where it is asked for: a machine without a GPU does not wait for it.
+    """
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no module, or NVML's errors
+        return None
+    return pynvml
+
+
 def ask(question, *arguments):
     """Answer of the driver's library (NVML) to a question about the GPU that a worker uses, the first that it may see.
 
@@ -44,13 +55,12 @@ def ask(question, *arguments):
     answer : what NVML says, or None where it does not know
     """
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    if pynvml is None or not first:
+    if not first or nvml() is None:
         return None
     try:
-        pynvml.nvmlInit()
-        find = pynvml.nvmlDeviceGetHandleByIndex if first.isdigit() else pynvml.nvmlDeviceGetHandleByUUID
+        find = nvml().nvmlDeviceGetHandleByIndex if first.isdigit() else nvml().nvmlDeviceGetHandleByUUID
         device = find(int(first) if first.isdigit() else first)
-        return getattr(pynvml, f"nvml{question}")(device, *arguments)
+        return getattr(nvml(), f"nvml{question}")(device, *arguments)
     except Exception:  # NVML's errors, and pynvml's own where the driver is older than it
         return None
 
@@ -77,7 +87,7 @@ def describe():
     name, memory = ask("DeviceGetName"), ask("DeviceGetMemoryInfo")
     if name is None or memory is None:
         return "unknown: nvidia-ml-py is missing or refused"
-    return f"{name}, driver {pynvml.nvmlSystemGetDriverVersion()}, {memory.total / 2**20:.0f} MiB"
+    return f"{name}, driver {nvml().nvmlSystemGetDriverVersion()}, {memory.total / 2**20:.0f} MiB"
 
 
 def state():
@@ -93,7 +103,7 @@ def state():
         "celsius": ask("DeviceGetTemperature", 0),  # NVML_TEMPERATURE_GPU
         "busy_percent": None if use is None else use.gpu,
         "processes": None if processes is None else len(processes),
-        "slowed_by": [name for name in names if reasons and reasons & getattr(pynvml, f"nvmlClocksThrottleReason{name}")],
+        "slowed_by": [name for name in names if reasons and reasons & getattr(nvml(), f"nvmlClocksThrottleReason{name}")],
     }
 
 
