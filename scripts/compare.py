@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from knnbench.draw.chart_files import CONFIG, draw_file
+from knnbench.draw.chart_files import CONFIG, draw_files
 from knnbench.draw.compare_runs import figure
 from knnbench.exchange.compare_runs import compare
 
@@ -34,8 +34,7 @@ def main():
     orderings.to_csv(arguments.orderings, index=False)
     arguments.summary.write_text(words, encoding="utf-8")
     arguments.failures.write_text(", ".join(failed), encoding="utf-8")
-    for path in arguments.figures:
-        draw_file({"config": CONFIG, **figure(cells, words, arguments.within)}, path, arguments.dpi)
+    draw_files({"config": CONFIG, **figure(cells, words, arguments.within)}, arguments.figures, arguments.dpi)
 
 
 if __name__ == "__main__":

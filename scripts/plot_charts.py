@@ -1,6 +1,7 @@
 """Draw the charts of one dataset: recall, build time, break-even, batches, memory and phases."""
 
 import argparse
+import itertools
 import json
 import textwrap
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 
 from knnbench.config.names import plain
 from knnbench.draw.calls import call_rows
-from knnbench.draw.chart_files import CONFIG, NOTHING, draw_file
+from knnbench.draw.chart_files import CONFIG, NOTHING, draw_files
 from knnbench.draw.charts import VIEWS, encodings
 from knnbench.draw.figures import key
 from knnbench.measure.statuses import NOT_RUN
@@ -73,12 +74,11 @@ def main():
         for table in (results.timings, results.controls)
     )
     k = typical_k(timings)
-    for path in arguments.out:
-        kind = path.name.removeprefix(f"{arguments.dataset}.").removesuffix(path.suffix)
+    for kind, paths in itertools.groupby(arguments.out, lambda path: path.stem.removeprefix(f"{arguments.dataset}.")):
         drawn = pd.concat([timings, controls]) if kind == "batches" else timings
         look = encodings(drawn.dropna(subset=["query_median_s"]), results.config["backends"])
         panels = [panel(kind, rows, results.batches, look, k) for _, rows in drawn.groupby("machine", sort=False)]
-        draw_file({"config": CONFIG, "vconcat": panels}, path, arguments.figures["dpi"])
+        draw_files({"config": CONFIG, "vconcat": panels}, paths, arguments.figures["dpi"])
 
 
 if __name__ == "__main__":

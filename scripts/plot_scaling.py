@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from knnbench.draw.chart_files import CONFIG, NOTHING, draw_file
+from knnbench.draw.chart_files import CONFIG, NOTHING, draw_files
 from knnbench.draw.charts import LINE, axis, encodings, points
 from knnbench.results.folder import read
 from knnbench.results.scaling import COLUMNS, CROSSINGS, FEWEST, SIZES, crossings, exponent, exponents, series
@@ -86,8 +86,7 @@ def main():
         "columns": 2,
     }
     spec |= {"resolve": {"scale": dict.fromkeys(("color", "shape", "fill"), "independent")}, "config": CONFIG}
-    for path in arguments.out:
-        draw_file(spec, path, arguments.figures["dpi"])
+    draw_files(spec, arguments.out, arguments.figures["dpi"])
 
 
 if __name__ == "__main__":

@@ -46,15 +46,19 @@ def register_font():
     return folder  # which is kept as long as this process: the font is read whenever something is drawn
 
 
-def draw_file(spec, path, dpi):
-    """Draw a specification, the same bytes for the same one; the suffix of the path is the format: .svg, .pdf or .png."""
+def draw_files(spec, paths, dpi):
+    """Draw a specification, the same bytes for the same one; the suffix of a path is the format: .svg, .pdf or .png.
+
+    All are made of one SVG, as vl-convert itself does: what takes long is to get there.
+    """
     register_font()
-    spec = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", **spec}
-    if path.suffix == ".svg":
-        path.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
-    elif path.suffix == ".pdf":
-        with pikepdf.open(io.BytesIO(vl_convert.vegalite_to_pdf(spec))) as pdf:
-            pdf.save(path, static_id=True)  # its dictionaries are sorted, which come in another order every time
-    else:
-        image = Image.open(io.BytesIO(vl_convert.vegalite_to_png(spec, ppi=dpi)))
-        image.save(path, optimize=True, dpi=(dpi, dpi))  # a fifth of its size
+    svg = vl_convert.vegalite_to_svg({"$schema": "https://vega.github.io/schema/vega-lite/v6.json", **spec})
+    for path in paths:
+        if path.suffix == ".svg":
+            path.write_text(svg, encoding="utf-8")
+        elif path.suffix == ".pdf":
+            with pikepdf.open(io.BytesIO(vl_convert.svg_to_pdf(svg))) as pdf:
+                pdf.save(path, static_id=True)  # its dictionaries are sorted, which come in another order every time
+        else:
+            image = Image.open(io.BytesIO(vl_convert.svg_to_png(svg, ppi=dpi)))
+            image.save(path, optimize=True, dpi=(dpi, dpi))  # a fifth of its size
