@@ -24,8 +24,8 @@ compile --universal --generate-hashes -c requirements.txt -o requirements-dev.tx
 environment pipeline "-r requirements.in" "-c requirements.txt" # --sdm conda: the rules that are not cells
 environment torch torch==2.13.0 numpy h5py nvidia-ml-py # 2.13 also comes as a CPU build
 environment torch-cuda12 torch==2.10.0 numpy h5py nvidia-ml-py # the last PyTorch on PyPI with CUDA 12
-environment keops pykeops torch==2.13.0 numpy h5py nvidia-ml-py
-environment keops-cuda12 pykeops torch==2.10.0 numpy h5py nvidia-ml-py
+environment keops pykeops torch==2.13.0 'cuda-toolkit[cccl,crt]' numpy h5py nvidia-ml-py # headers, of PyTorch's CUDA
+environment keops-cuda12 pykeops torch==2.10.0 nvidia-cuda-nvcc-cu12==12.8.* nvidia-cuda-cccl-cu12==12.8.* numpy h5py nvidia-ml-py
 environment sklearn scikit-learn numpy h5py
 environment jax-cpu jax numpy h5py
 environment jax-gpu 'jax[cuda13]' numpy h5py nvidia-ml-py

@@ -68,9 +68,10 @@ class Backend(Base):
 
     def least_queries(self, queries):
         # Fewer numbers than that are compared query by query, without BLAS (faiss/utils/distances.cpp): at d = 100 that is
-        # six times as slow.
+        # six times as slow. Of absolute differences there is no product, and they always are.
         by_blas = math.ceil(faiss.cvar.distance_compute_blas_threshold / self.index.d)
-        return by_blas if self.device == "cpu" and by_blas <= queries else 1
+        blas = self.device == "cpu" and self.metric.name != "manhattan"
+        return by_blas if blas and by_blas <= queries else 1
 
     def seed(self, index):
         """Give an index that is not trained the seeds of this build."""

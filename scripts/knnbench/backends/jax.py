@@ -10,9 +10,9 @@ import numpy as np
 
 from knnbench.backends.base import Backend as Base
 
-# (batch, n) float32 matrices alive at once, for every metric: the differences of one coordinate are fused away. XLA's
-# memory_analysis says one on a CPU; a GPU's top_k may want a second one to sort.
-MATRICES = 2
+# (batch, n) arrays of four bytes alive at once, for every metric: the differences of one coordinate are fused away. XLA's
+# memory_analysis says one on a CPU. On a GPU top_k may be a sort of whole rows: keys and ids before and after, beside the keys.
+MATRICES = {"cpu": 2, "gpu": 5}
 HOST_BYTES = 250_000_000  # as in torch.py
 
 
@@ -80,7 +80,7 @@ class Backend(Base):
         if self.device == "gpu":
             memory = self.jax_device.memory_stats()
             free = (memory["bytes_limit"] - memory["bytes_in_use"]) // 2
-        return max(1, free // (4 * n * MATRICES))
+        return max(1, free // (4 * n * MATRICES[self.device]))
 
     def least_queries(self, queries):
         return min(self.step or queries, queries)  # as in torch.py

@@ -1,5 +1,6 @@
 """KeOps: `argKmin` of a symbolic distance, compiled for each formula, dimension and K and never stored as a matrix."""
 
+import ctypes
 import importlib.util
 import os
 import shlex
@@ -9,6 +10,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+from knnbench.system import gpu
 from knnbench.system.isolation import fit_for_programs
 
 if not Path(sysconfig.get_path("include"), "Python.h").exists():
@@ -46,13 +48,49 @@ executable, sys.executable = (
     program("includes", f"echo -I{FOLDER}/python -I{FOLDER}/pybind11"),
 )  # it asks pybind11
 
-import pykeops.config
 import torch
+
+
+def cuda_of_wheels():
+    """Let KeOps find the CUDA that PyTorch came with: then it needs NVIDIA's driver and no toolkit.
+
+    keopscore 2.3 (config/cuda.py) looks for a toolkit: headers in one folder, libraries that `find_library` and the linker know
+    by a name without a version, and NVRTC's built-in code, which NVRTC opens by its name alone. A folder of links is one.
+    Where wheels lack libraries, or the headers of nvidia-cuda-crt or -cccl, KeOps looks elsewhere: `CUDA_PATH`.
+    """
+    layout = "cuda_*" if str(torch.version.cuda).startswith("12") else "cu13"
+    found = importlib.util.find_spec("nvidia")
+    parts = [part for place in found.submodule_search_locations for part in Path(place).glob(layout)] if found else []
+    toolkit = FOLDER / "cuda"
+    for kind in ("include", "lib"):
+        (toolkit / kind).mkdir(parents=True)
+        for path in (path for part in parts for path in (part / kind).glob("*")):
+            if not (link := toolkit / kind / path.name).exists():
+                link.symlink_to(path)
+    headers = [toolkit / "include" / name for name in ("cuda.h", "nvrtc.h", "crt/host_defines.h", "nv/target")]
+    names = ("nvrtc-builtins", "nvrtc", "cudart")  # each needs the one before it
+    libraries = [path for name in names for path in (toolkit / "lib").glob(f"lib{name}.so.*")]
+    if len(libraries) < len(names) or not all(path.exists() for path in headers):
+        return
+    for name, path in zip(names, libraries, strict=True):
+        ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+        (toolkit / "lib" / f"lib{name}.so").symlink_to(path.name)
+    (toolkit / "lib/libcuda.so").symlink_to(gpu.driver_file())
+    os.environ["CUDA_PATH"] = str(toolkit)
+    os.environ["LIBRARY_PATH"] = str(toolkit / "lib")
+
+
+if gpu.count():
+    cuda_of_wheels()
+
+import pykeops.config
 from pykeops.torch import Vi, Vj
 
 sys.executable = executable
 
 from knnbench.backends.base import Backend as Base
+
+MOST = 2**24  # points
 
 
 class Backend(Base):
@@ -66,9 +104,18 @@ class Backend(Base):
         torch.set_num_threads(threads)
         self.torch_device = torch.device("cuda" if device == "gpu" else "cpu")
         if device == "gpu":
-            if not pykeops.config.gpu_available:  # it would compute on the CPU without a word
-                raise ImportError("KeOps found no CUDA: it needs the toolkit's headers and libraries, see CUDA_PATH")
+            # It would compute on the CPU without a word; gpu_available stays True where this library could not be compiled.
+            if not (pykeops.config.gpu_available and Path(pykeops.config.pykeops_nvrtc_name("target")).exists()):
+                raise ImportError(
+                    "KeOps found no CUDA: install nvidia-cuda-crt and nvidia-cuda-cccl beside PyTorch, or a toolkit at"
+                    " CUDA_PATH; this cell's log has what its compiler said"
+                )
             torch.zeros(1, device=self.torch_device)
+
+    def unsupported(self, k, n, d):
+        if n > MOST:
+            return f"KeOps keeps indices as float32, which are exact up to {MOST:,}"
+        return None
 
     def threads_used(self):
         return int(os.environ["OMP_NUM_THREADS"])  # what its OpenMP code reads; KeOps cannot be asked

@@ -49,7 +49,8 @@ class Backend(Base):
             # A point near the mean rather than the mean: integers stay integers, which float32 squares exactly.
             sample = self.train[:1000]
             nearest = torch.linalg.vector_norm(sample - sample.mean(0), dim=1).argmin()
-            self.centre = torch.zeros_like(sample[0]) if self.metric.normalised else sample[nearest].clone()
+            # Not sample[nearest]: for that the host waits for a number of the device's.
+            self.centre = torch.zeros_like(sample[0]) if self.metric.normalised else sample.index_select(0, nearest[None])[0]
             self.train_first = self.train[:, 0].clone()  # a view would keep the points that are replaced next
             self.train = self.train - self.centre
             self.train_sq = (self.train**2).sum(1)

@@ -99,11 +99,11 @@ def measure_batches(task, backend, queries, most, reporter):
     """Time single calls with few queries, one above all: what a service waits for.
 
     The queries are a seeded subset, each in one call of a size. The first call of a size is apart: JAX and KeOps compile then.
-    Sizes over `most`, the queries of a pass, would take longer than one.
+    Of `most` queries, those of a pass, the passes have told it, and more would take longer than one.
     """
     timing = task.timing
     order = np.random.default_rng(timing.seed).permutation(len(queries))
-    for size in [1, *(size for size in timing.batch_sizes if size <= most)]:
+    for size in [1, *(size for size in timing.batch_sizes if size < most)]:
         batches = [queries[order[first : first + size]] for first in range(0, len(queries) - size + 1, size)]
         works = [passes(task, backend, batch) for batch in batches[: timing.batch_calls + 1]]
         for residency in works[0] if works else ():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 HASH = "--hash=sha256:"
 DEVICE_RUNTIME = ("nvidia-", "cuda-", "triton")
+HEADERS = ("nvidia-cuda-crt", "nvidia-cuda-cccl", "nvidia-cuda-nvcc-cu12")  # for KeOps: no PyTorch asks for them
 
 
 def is_optional(name, pins):
@@ -13,7 +14,7 @@ def is_optional(name, pins):
 
     PyTorch has builds for several versions of CUDA and for none, and each asks for the libraries that it wants.
     """
-    return "torch" in pins and name.startswith(DEVICE_RUNTIME)
+    return "torch" in pins and name.startswith(DEVICE_RUNTIME) and name not in HEADERS
 
 
 def read_pins(path):

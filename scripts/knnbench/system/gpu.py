@@ -27,6 +27,12 @@ def cuda():
     return driver("cuDriverGetVersion") // 1000
 
 
+def driver_file():
+    """Path of the CUDA driver's library, which `driver` has opened."""
+    with open("/proc/self/maps", encoding="utf-8") as mapped:
+        return next(line.split(maxsplit=5)[5].strip() for line in mapped if "/libcuda.so" in line)
+
+
 @functools.cache
 def nvml():
     """The module that asks the driver's library, which it has opened; None where there is none.

@@ -18,7 +18,7 @@ INHERITED = {
     "XDG_*": "caches of uv and Snakemake where HOME may not be written",
     "LD_LIBRARY_PATH": "libraries that a Python or a driver of an environment module needs",
     "CXX": "the compiler that KeOps calls",
-    "CUDA_PATH": "the CUDA toolkit, whose headers KeOps reads",
+    "CUDA_PATH": "the CUDA toolkit, whose headers KeOps reads where PyTorch came without them",
     "CUDA_HOME": "the same",
     "CUDA_VISIBLE_DEVICES": "which GPUs a queue gave us",
     "NVIDIA_*": "which GPUs a container gave us",
