@@ -70,7 +70,7 @@ def cuda_of_wheels():
     headers = [toolkit / "include" / name for name in ("cuda.h", "nvrtc.h", "crt/host_defines.h", "nv/target")]
     names = ("nvrtc-builtins", "nvrtc", "cudart")  # each needs the one before it
     libraries = [path for name in names for path in (toolkit / "lib").glob(f"lib{name}.so.*")]
-    if len(libraries) < len(names) or not all(path.exists() for path in headers):
+    if len(libraries) != len(names) or not all(path.exists() for path in headers):
         return
     for name, path in zip(names, libraries, strict=True):
         ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
