@@ -427,6 +427,7 @@ def test_a_long_build_serves_all_rounds(bench):
         (lambda q: 0.006 * q if q < 500 else 0.0001 * q, 500, 10_000, 10_000),
         (lambda q: 0.05 * q, 1, 10_000, 100),  # 5 s are over pass_s, and 100 the fewest
         (lambda q: 1.0 * q, 1, 10_000, 20),  # but for 100 that would take over a minute
+        (lambda q: 0.4 * q, 1, 10_000, 20),  # or might: 20 have told 40 s
         (lambda q: 5.0 * q, 10_000, 10_000, 10_000),  # the whole matrix at any cost
         (lambda q: 0.1 * q, 1, 50, 50),  # there are no more
     ],

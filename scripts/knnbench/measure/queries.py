@@ -11,6 +11,7 @@ from knnbench.system.machine import energy, energy_between
 
 LEAST = 100  # queries of a subset
 FEWEST = 20  # asked first; who cannot answer so many within the limit of a pass has no time
+DOUBT = 2  # by this factor many queries may take longer than few have told
 CALLS = 3  # of a batch size, whatever they take
 ENERGY_S = 1.0  # how long passes go on to be weighed: many updates of the counters
 
@@ -29,7 +30,7 @@ def choose_queries(task, backend, queries, reporter):
     """Compile, ask for the first time, and choose what a pass asks: all queries, or as many as are answered in `pass_s`.
 
     How many these are is told by small passes, the last of an eighth of `pass_s` at least. A subset is a multiple of what the
-    library searches as it searches all queries (`Backend.least_queries`), but where that takes longer than a pass may.
+    library searches as it searches all queries (`Backend.least_queries`), but where that may take longer than a pass may.
 
     Returns
     -------
@@ -57,7 +58,7 @@ def choose_queries(task, backend, queries, reporter):
     while not chosen:
         taken = ask(asked)  # again: the first pass of a size may compile, or warm up
         fits = int(asked * timing.pass_s / taken)
-        too_long = asked < least and taken * least / asked > timing.max_query_s
+        too_long = asked < least and DOUBT * taken * least / asked > timing.max_query_s
         near = asked >= least and fits < 8 * asked
         chosen = fits >= total or too_long or near
         if fits >= total:
