@@ -123,6 +123,7 @@ def test_torch_stays_on_the_device(environments, guard):
     assert up_to_the_driver(environments, "torch", "torch", guard) == 4 * 3 * 2 * 2
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "mutant",
     ["queries stay on the host", "the answer is made on the host", "ids are 32 bits", "an axis is lost"],
