@@ -3,6 +3,7 @@
 import time
 
 from snakemake.resources import Resources
+from snakemake.scheduling.job_scheduler import JobScheduler
 
 from knnbench.workflow.files import check_files
 from knnbench.workflow.progress import Progress, expected_jobs
@@ -28,6 +29,7 @@ onstart:
 
 
 if workflow.is_main_process:
+    run.hear_beside(JobScheduler)
     if not os.access(".", os.W_OK):
         raise WorkflowError(
             f"{Path.cwd()} may not be written; choose where results go: --directory ELSEWHERE"

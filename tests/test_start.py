@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 
 import h5py
@@ -12,7 +13,7 @@ from knnbench.config.suite import CHARTS, SUITE_FIGURES, figures
 from knnbench.workflow import resources
 from knnbench.workflow.cells import QUERY_TIMING, fit_flags, for_driver, query_flags, turn
 from knnbench.workflow.files import datasets_of
-from knnbench.workflow.run import TRIGGERS, RunError, check_clock, check_triggers, drop_stale_lock, hold
+from knnbench.workflow.run import TRIGGERS, RunError, check_clock, check_triggers, drop_stale_lock, hear_beside, hold
 
 SPECS = ROOT / "envs"
 
@@ -189,3 +190,21 @@ def test_datasets_of_others(tmp_path):
             (tmp_path / "timings.csv").write_bytes(text.encode(errors="surrogateescape"))
         with pytest.raises(RunError, match="^sources: .*expected a folder with timings.csv"):
             datasets_of("sources", [tmp_path])
+
+
+def test_a_signal_that_comes_while_a_lock_is_held():
+    """Snakemake's handler waits for its lock, and not in the thread that has it."""
+
+    class Scheduler:
+        lock, heard = threading.Lock(), threading.Event()
+
+        def exit_gracefully(self, *arguments):
+            with self.lock:
+                self.heard.set()
+
+    hear_beside(Scheduler)
+    scheduler = Scheduler()
+    with scheduler.lock:
+        scheduler.exit_gracefully(15, None)
+        assert not scheduler.heard.is_set()
+    assert scheduler.heard.wait(60)

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import threading
 import time
 from pathlib import Path
 
@@ -52,6 +53,20 @@ def hold(running):
     with contextlib.suppress(OSError):  # file systems without locks
         fcntl.flock(file, fcntl.LOCK_SH)
     return file
+
+
+def hear_beside(scheduler):
+    """Let a scheduler hear SIGTERM in a thread of its own.
+
+    Snakemake's handler takes a lock (9.27, job_scheduler.py) that the main thread, which it interrupts, may hold while a job
+    ends: the run would stand still until it is killed.
+
+    Parameters
+    ----------
+    scheduler : class with a method `exit_gracefully`, before it has an instance
+    """
+    heard = scheduler.exit_gracefully
+    scheduler.exit_gracefully = lambda self, *arguments: threading.Thread(target=heard, args=(self,)).start()
 
 
 def check_clock(files):
