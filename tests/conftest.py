@@ -2,16 +2,19 @@
 
 import contextlib
 import fcntl
+import multiprocessing
 import os
 import runpy
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import forked
 import psutil
 import pytest
 import yaml
@@ -20,6 +23,8 @@ from hypothesis import HealthCheck, settings
 from knnbench.system import gpu
 
 ROOT = Path(__file__).parents[1]
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(forked.PRELOADED)
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 DEVICES = ["cpu", "gpu"] if gpu.count() else ["cpu"]
 # An example takes as long as it takes.
@@ -53,9 +58,13 @@ def pytest_collection_modifyitems(config, items):
 
 
 def snakemake(*arguments, cwd=ROOT, check=True):
-    """Run Snakemake as a user would, at the environments' expense only once."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    """Run Snakemake as a user would, but for its imports."""
+    arguments = ["--cores", "1", *map(str, arguments)]
+    with tempfile.NamedTemporaryFile(encoding="utf-8", mode="r") as said:
+        process = FORKS.Process(target=forked.snakemake, args=(arguments, str(cwd), dict(os.environ), said.name))
+        process.start()
+        process.join()
+        done = subprocess.CompletedProcess(arguments, process.exitcode, said.read())
     assert not check or done.returncode == 0, done.stdout[-5000:]
     return done
 

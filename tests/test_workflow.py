@@ -226,7 +226,7 @@ def test_rounds_are_shuffled_and_what_differs_is_said(project):
     same = (comparisons["ratio_low"] <= 1).sum()
     assert (comparisons["verdict"] == "not distinguishable").sum() == same
     assert f"Of 9 pairs that search the same, {same} are not distinguishable" in first.stdout
-    snakemake(*rounds, "--forcerun", "measure_cell", cwd=project)
+    snakemake(*rounds, "--forcerun", "measure_cell", "--", "results/tiny/timings.csv", cwd=project)
     assert order_of(project) == order
 
 
@@ -234,7 +234,8 @@ def test_rounds_are_shuffled_and_what_differs_is_said(project):
 def test_snakemake_keeps_quiet_beside_a_cell(project):
     """Its rate limiter would look through all waiting jobs again for every job that it ever started."""
     overlay = write_overlay(project, TINY)
-    run = subprocess.Popen([sys.executable, "-m", "snakemake", "--configfile", overlay], cwd=project, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "snakemake", "--configfile", overlay, "--", "results/tiny/timings.csv"]
+    run = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL)
     threads = []
     while run.poll() is None:
         if len(records(project)) >= 6:
@@ -269,7 +270,8 @@ HEARD = {
 @pytest.mark.parametrize("number", HEARD, ids=lambda number: number.name)
 def test_interrupted_run_is_finished_without_measuring_again(project, number):
     overlay = write_overlay(project, TINY)
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", overlay]
+    wanted = ("--configfile", overlay, "--", "results/tiny/timings.csv")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *wanted]
     said = project / "run.log"
     with open(said, "w", encoding="utf-8") as log:
         run = subprocess.Popen(
@@ -289,7 +291,7 @@ def test_interrupted_run_is_finished_without_measuring_again(project, number):
     before = records(project)
     assert 3 <= len(before) < 9
     assert all(json.loads(path.read_text())["status"] for path in before)
-    done = snakemake("--configfile", overlay, cwd=project).stdout
+    done = snakemake(*wanted, cwd=project).stdout
     after = records(project)
     assert len(after) == 9
     # Snakemake may not have heard yet that the newest one was complete.
