@@ -47,7 +47,7 @@ rule make_dataset:
             config["datasets"][wildcards.dataset], config["truth_k"]
         ),
         files=lambda wildcards, input: input.files
-        or own_files(config["datasets"][wildcards.dataset]),
+        or list(own_files(config["datasets"][wildcards.dataset]).values()),
     message:
         "Make dataset {wildcards.dataset} and its exact neighbours"
     shell:

@@ -128,7 +128,7 @@ def own(tmp_path, k, **paths):
         ({"train": "flat.npy", "test": "a.npy"}, r"train of .*flat.npy: shape \(4,\); expected \(rows, d\)"),
         ({"train": "a.npy", "test": "words.npy"}, "test of .*words.npy: dtype <U3; allowed are real numbers"),
         ({"train": "ragged.npy", "test": "a.npy"}, "ragged.npy is not a .npy file of numbers, in rows of one length"),
-        ({"train": "bad.hdf5", "test": "a.npy"}, "bad.hdf5 is not a .npy file of numbers"),
+        ({"train": "bad.hdf5", "test": "a.npy"}, "bad.hdf5: has arrays, as HDF5; say which one is meant: array"),
     ],
 )
 def test_own_files_are_looked_at_before_any_job(tmp_path, paths, words):

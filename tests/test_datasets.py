@@ -58,7 +58,7 @@ def test_offset_moves_every_coordinate():
 
 
 def test_digits():
-    train, test, hosted, origin = load({"source": "digits", "queries": 297, "seed": 1})
+    train, test, hosted, origin, _ = load({"source": "digits", "queries": 297, "seed": 1})
     assert train.shape == (1500, 64) and test.shape == (297, 64) and hosted is None and "digits" in origin
     again = load({"source": "digits", "queries": 297, "seed": 2})[0]
     assert not np.array_equal(train, again)

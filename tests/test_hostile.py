@@ -395,7 +395,7 @@ def test_hdf5_files(inside, case, part):
         "damaged chunk",
     )
     try:
-        train, test, hosted, _ = load(settings)
+        train, test, hosted, _, _ = load(settings)
         write_points("out.hdf5", METRICS["euclidean"], train, test)
     except DataError as error:
         assert len(str(error)) > 20 and SECRET not in str(error)
@@ -420,7 +420,7 @@ def test_hdf5_attributes(inside, case):
     with h5py.File("mine.hdf5", "w") as file:
         file["train"], file["test"], file["neighbors"] = np.zeros((4, 2)), np.zeros((2, 2)), np.zeros((2, 1), int)
         file.attrs["distance"] = ATTRIBUTES[case]
-    *_, hosted, _ = load({"source": "file", "path": "mine.hdf5", "metric": "euclidean"})
+    _, _, hosted, *_ = load({"source": "file", "path": "mine.hdf5", "metric": "euclidean"})
     assert (hosted is not None) == (case == "bytes")
 
 

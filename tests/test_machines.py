@@ -363,13 +363,13 @@ def test_digests_are_read_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path(".snakemake").mkdir()
     Path("p.npy").write_bytes(b"one")
-    first = digests({"path": "p.npy"})
+    first = digests({"source": "file", "path": "p.npy"})
     monkeypatch.setattr("knnbench.workflow.files.sha256_of", lambda path: "read again")
-    assert digests({"path": "p.npy"}) == first
+    assert digests({"source": "file", "path": "p.npy"}) == first
     about = os.stat("p.npy")
     Path("p.npy").write_bytes(b"two")
     os.utime("p.npy", ns=(about.st_atime_ns, about.st_mtime_ns))
-    assert digests({"path": "p.npy"}) == {"p.npy": "read again"}
+    assert digests({"source": "file", "path": "p.npy"}) == {"p.npy": "read again"}
     before = written("p.npy")
     os.utime("p.npy", (0, 0))
     assert written("p.npy") != before and written(tmp_path) != []

@@ -11,18 +11,20 @@ import jsonschema
 from knnbench.config.suite import CHARTS, SUITE_FIGURES, own_files
 from knnbench.config.values import ConfigError, complete
 from knnbench.problem.datasets import TRUTH_K
-from knnbench.problem.formats import open_array
 from knnbench.problem.metrics import METRICS
-from knnbench.problem.points import DataError, check_form
+from knnbench.problem.points import DataError, Stream, check_form
+from knnbench.problem.readers import open_rows
+from knnbench.problem.sources import places
 
 # Keys of a dataset besides metric, source, title and license: those it must have and those it may have.
 DRAWN = ({"n", "d"}, {"queries", "seed", "offset"})
+OF_FILES = {"train", "test", "rows", "split", "seed", "zero_rows"}
 SOURCE_KEYS = {
     "normal": DRAWN,
     "uniform": DRAWN,
     "sphere": DRAWN,
     "digits": ({"queries"}, {"seed"}),
-    "url": ({"url"}, {"sha256", "n", "d", "queries", "megabytes"}),
+    "url": ({"url"}, {"sha256", "n", "d", "queries", "megabytes"} | OF_FILES),
 }
 DEVICES = ("cpu", "gpu")
 REPLACES = "; an entry takes the place of the whole one of that name: write all of it, or choose another name"
@@ -201,17 +203,20 @@ def check_dataset(name, settings, hint=""):
         raise ConfigError(f"datasets.{name}: a figure has this name; give the dataset another one")
     source = settings["source"]
     if source == "file":
-        required, optional = ({"path"}, set()) if "path" in settings else ({"train", "test"}, set())
+        apart = {"train", "test" if "split" not in settings else "split"}
+        required, optional = ({"path"}, OF_FILES) if "path" in settings else (apart, OF_FILES | {"array"})
     else:
         required, optional = SOURCE_KEYS[source]
     given = set(settings) - {"metric", "source", "title", "license"}
     if missing := sorted(required - given):
-        path = " (or path: an HDF5 file)" if source == "file" else ""
+        path = " (or path: a file that has both; or split: how many rows of train are queries)" if source == "file" else ""
         raise ConfigError(f"datasets.{name}: source {source!r} needs {', '.join(missing)}{path}{hint}")
     if surplus := sorted(given - required - optional):
         allowed = ", ".join(sorted(required | optional))
         raise ConfigError(f"datasets.{name}: source {source!r} does not use {', '.join(surplus)}; it takes {allowed}")
-    if "seed" in optional:
+    if {"test", "split"} <= given:
+        raise ConfigError(f"datasets.{name}: queries come from test, or by split from train; leave one of them out")
+    if source in ("normal", "uniform", "sphere", "digits"):
         settings.setdefault("queries", DEFAULT_QUERIES)
         settings.setdefault("seed", 0)
     if source == "digits" and settings["queries"] >= DIGITS:
@@ -230,12 +235,12 @@ def count_points(name, settings):
     """
     source = settings["source"]
     if source == "url":
-        return settings.get("n")
+        return settings["n"] - settings.get("split", 0) if "n" in settings else None
     if source == "digits":
         return DIGITS - settings["queries"]
     if source != "file":
         return settings["n"]
-    for path in own_files(settings):
+    for path in own_files(settings).values():
         try:
             regular = stat.S_ISREG(os.stat(path).st_mode)
         except PermissionError:  # a folder above it: who opens it says so
@@ -244,22 +249,27 @@ def count_points(name, settings):
             regular = False
         if not regular:
             raise ConfigError(f"datasets.{name}: {path} is not a file; paths start in the folder that Snakemake runs in")
-    train, test = (read_header(name, settings, part) for part in ("train", "test"))
-    if train[1] != test[1]:
-        raise ConfigError(f"datasets.{name}: train has dimension {train[1]}, test has {test[1]}; they must agree")
-    return train[0]
+    n, d = read_header(name, settings, "train")
+    if "split" not in settings and (other := read_header(name, settings, "test")[1]) != d:
+        raise ConfigError(f"datasets.{name}: train has dimension {d}, test has {other}; they must agree")
+    rows, split = settings.get("rows", n), settings.get("split", 0)
+    if n is not None and (rows > n or split >= rows):
+        raise ConfigError(f"datasets.{name}: train has {n:,} rows; rows: {rows:,} and split: {split:,} want more; lower them")
+    return None if n is None else rows - split
 
 
 def read_header(name, settings, part):
-    """Shape of the train or test points of one's own files, without reading them.
+    """Rows and dimension of the train or test points of one's own files, without reading them; of text, rows are not known.
 
     Raises
     ------
     ConfigError
     """
-    path = settings.get("path") or settings[part]
     try:
-        points = open_array(path, part if "path" in settings else None)
+        path, array = places(settings)[part]
+        points = open_rows(path, array)
+        if isinstance(points, Stream) and callable(points.n):
+            return None, points.d
         check_form(points.shape, points.dtype, f"{part} of {path}")
     except DataError as error:
         raise ConfigError(f"datasets.{name}: {error}") from error

@@ -31,8 +31,9 @@ class Cell:
 
 
 def own_files(settings):
-    """The files that a dataset is made from, if they are the user's own."""
-    return [settings[key] for key in ("path", "train", "test") if key in settings]
+    """The files that a dataset is made from, if they are the user's own: dict, key of the entry -> path."""
+    keys = ("path",) if "path" in settings else ("train", "test")
+    return {key: settings[key] for key in keys if key in settings} if settings["source"] == "file" else {}
 
 
 def cells(config):

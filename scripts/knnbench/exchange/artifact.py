@@ -19,7 +19,7 @@ from knnbench.results.folder import text_of
 from knnbench.results.machines import machine_words
 from knnbench.results.tables import read_csv
 from knnbench.system.archive import pack
-from knnbench.system.files import sha256_of
+from knnbench.system.files import ending, sha256_of
 
 ROOT = Path(__file__).parents[3]
 RERUN = ("suite", "timing", "figures", "datasets", "backends", "suites")  # of the saved configuration
@@ -87,17 +87,16 @@ def copy_data(datasets, receipts, timings, out, wanted):
     file_of = {url: file for file, (url, _) in downloads({"datasets": datasets}).items()}
     lacking, sources = [], {}
     for name, settings in datasets.items():
-        for key in ("path", "train", "test"):
-            if key in settings:
-                source = Path(settings[key])
-                sources[f"data/{name}.{key}{source.suffix}"] = source
-                settings[key] = f"data/{name}.{key}{source.suffix}"
+        own = own_files(settings)
+        for key, source in own.items():
+            settings[key] = f"data/{name}.{key}{ending(source)}"
+            sources[settings[key]] = Path(source)
         url = settings.get("url", "")
         if receipt := known.get(url, known.get(Path(url).name)):
             settings["sha256"] = receipt["sha256"]
             sources[f"data/{file_of[url]}"] = Path(receipt["path"])
-        if own_files(settings) and not wanted:
-            lacking += [f"{settings[key]} (ask whoever measured it)" for key in ("path", "train", "test") if key in settings]
+        if own and not wanted:
+            lacking += [f"{settings[key]} (ask whoever measured it)" for key in own]
             sizes = timings[timings["dataset"] == name].iloc[0][["n", "d", "queries"]].dropna().astype(int).to_dict()
             about = {key: settings[key] for key in ("title", "license", "metric") if key in settings}
             datasets[name] = about | {"source": "url", "url": f"https://not-in-the-artifact.invalid/{name}.hdf5"} | sizes

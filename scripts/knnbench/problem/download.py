@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from knnbench.system.files import sha256_of
+from knnbench.system.files import ending, sha256_of
 
 # The host of ann-benchmarks' files refuses requests that do not look like a browser's.
 USER_AGENT = "Mozilla/5.0 (compatible; knnbench)"
@@ -38,7 +38,8 @@ def address(url, mirror, name):
 def second_name(url):
     """Name of the file of `url` where another address has the plain name: with eight digits of the address's SHA-256."""
     name = Path(url).name
-    return f"{Path(name).stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}{Path(name).suffix}"
+    kept = len(ending(name))  # its format is known by that
+    return f"{name[: len(name) - kept]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}{name[len(name) - kept :]}"
 
 
 def request(url, **headers):

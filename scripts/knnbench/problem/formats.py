@@ -106,7 +106,7 @@ def plain_array(file, name, path):
     Parameters
     ----------
     file : h5py.File or Group
-    name : str, without a slash
+    name : str, with slashes if it lies in a group
     path : path of the file, for messages
 
     Returns
@@ -119,13 +119,20 @@ def plain_array(file, name, path):
         There is no such array, it is a link, a reference, virtual or stored in another file, or it cannot be read.
     """
     try:
-        if name not in set(file):
-            raise DataError(f"{path}: has no dataset {name!r}, only {sorted(file)[:20]}; an HDF5 source needs train and test")
-        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-            raise DataError(
-                f"{path}: {name} is a link to what is elsewhere, which is not followed; copy the array into the file"
-            )
-        values = file[name]
+        values = file
+        for part in name.strip("/").split("/"):
+            if not isinstance(values, h5py.Group) or part not in set(values):
+                there = sorted(values)[:20] if isinstance(values, h5py.Group) else "numbers"
+                raise DataError(
+                    f"{path}: has no dataset {name!r}, only {there}; an HDF5 source needs train and test, or says what is meant"
+                )
+            if not isinstance(values.get(part, getlink=True), h5py.HardLink):
+                raise DataError(
+                    f"{path}: {name} is a link to what is elsewhere, which is not followed; copy the array into the file"
+                )
+            values = values[part]
+        if isinstance(values, h5py.Group) and {"indptr", "indices"} <= set(values):
+            raise DataError(f"{path}: {name} is a sparse matrix; take rows of numbers, such as obsm/X_pca of AnnData")
         if not isinstance(values, h5py.Dataset) or values.dtype.kind not in REAL or not values.shape:
             raise DataError(f"{path}: {name} is not a plain array of numbers; rows need one length and one dtype")
         if values.is_virtual or values.external:

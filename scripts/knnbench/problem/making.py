@@ -74,9 +74,10 @@ def make(settings, files, out):
     if receipt and not Path(receipt["path"]).exists():  # to be unavailable would replace what was measured
         raise SystemExit(f"{receipt['path']} is gone; put it back, or delete {files[0]} to have it downloaded again")
     try:
-        train, test, hosted, origin = load(settings, receipt.get("path"))
-        rounding, remarks = Rounding(train, test), without_direction(train, test)
-        origins = [settings.get(part, f"{origin}, {part}") for part in ("train", "test")]
+        train, test, hosted, origin, remarks = load(settings, receipt.get("path"))
+        rounding = Rounding(train, test)
+        apart = "path" not in settings and "url" not in settings  # in files of their own
+        origins = [settings.get(part, origin) if apart else f"{origin}, {part}" for part in ("train", "test")]
         source = {"source": origin, "source_sha256": receipt.get("sha256")}
         write_points(out, metric, rounding.train, rounding.test, origins, **about, **source)
     except DataError as error:
@@ -109,16 +110,6 @@ def make(settings, files, out):
     print(f"how hard that was: {time.perf_counter() - start:.1f} s")
     remarks = "\n".join(remarks) or None
     write_neighbors(out, neighbors, distances, hosted_neighbors_recall=agreement, remarks=remarks, **hard)
-
-
-def without_direction(train, test):
-    """Say which rows of a download are left out; nothing if none are."""
-    if train.kept is None:
-        return []
-    points, queries = (f"{(~part.kept).sum():,} of {len(part.kept):,}" for part in (train, test))
-    return [
-        f"{points} points and {queries} queries of the file are zero and have no direction: left out, and ids count the others"
-    ]
 
 
 def propose_on_gpu(data, k):

@@ -1,11 +1,14 @@
 """Points that can be searched: what is asked of them, and how they come, block by block."""
 
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 REAL = "fiub"  # kinds of dtype that are searched, as float32
+BROKEN = (zlib.error, zipfile.BadZipFile)  # what is said of archives that are damaged, besides errors of files
 BLOCK_NUMBERS = 2**24  # of points that are held at once: 128 MiB as float64
 
 
@@ -31,27 +34,60 @@ class Points:
     kept: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Stream:
+    """An array of a file that can only be read from its beginning, as often as one likes.
+
+    Attributes
+    ----------
+    n : int, number of rows; or a callable that counts them, where that takes reading the file
+    d : int
+    dtype : numpy.dtype
+    blocks : callable without arguments -> iterator of ndarray, consecutive rows
+    """
+
+    n: int | Callable
+    d: int
+    dtype: np.dtype
+    blocks: Callable
+
+    @property
+    def shape(self):
+        return (self.n() if callable(self.n) else self.n, self.d)
+
+
 def block_rows(d):
     """How many rows of dimension `d` make a block."""
     return max(1, BLOCK_NUMBERS // max(1, d))
 
 
 def in_blocks(values, kept=None):
-    """Points of an array, or of a dataset in an HDF5 file: of all its rows, or of those that are True in `kept`."""
-    step = block_rows(values.shape[1]) if len(values.shape) == 2 else 1
+    """Points of an array, of a dataset in an HDF5 file or of a stream: of all rows, or of those that are True in `kept`."""
+    shape = values.shape
+    step = block_rows(shape[1]) if len(shape) == 2 else 1
+
+    def read():
+        if isinstance(values, Stream):
+            yield from values.blocks()
+            return
+        for first in range(0, len(values), step):
+            yield values[first : first + step]
 
     def blocks():
-        for first in range(0, len(values), step):
+        first, read_blocks = 0, read()
+        while True:
             try:
-                block = values[first : first + step]
-            except (OSError, RuntimeError, MemoryError) as error:
+                block = next(read_blocks, None)
+            except (OSError, EOFError, RuntimeError, MemoryError, *BROKEN) as error:
                 raise DataError(f"rows from {first} cannot be read ({error}); make or download the file again") from error
-            some = block if kept is None else block[kept[first : first + step]]
+            if block is None:
+                return
+            some = block if kept is None else block[kept[first : first + len(block)]]
+            first += len(block)
             if len(some):
                 yield some
 
-    shape = values.shape if kept is None else (int(kept.sum()), *values.shape[1:])
-    return Points(shape, values.dtype, blocks(), kept)
+    return Points(shape if kept is None else (int(kept.sum()), *shape[1:]), values.dtype, blocks(), kept)
 
 
 def check_form(shape, dtype, origin):
@@ -60,6 +96,8 @@ def check_form(shape, dtype, origin):
         raise DataError(f"{origin}: dtype {dtype}; allowed are real numbers (floats and integers)")
     if len(shape) != 2 or 0 in shape:
         raise DataError(f"{origin}: shape {shape}; expected (rows, d) with at least one row and one column")
+    if shape[1] > BLOCK_NUMBERS:
+        raise DataError(f"{origin}: shape {shape}; a row has {BLOCK_NUMBERS:,} numbers at most")
 
 
 def check_points(points, metric, origin, first=0):

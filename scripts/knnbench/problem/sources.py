@@ -1,14 +1,13 @@
 """Where points come from: seeded samplers, the digits, files of one's own and ann-benchmarks' files."""
 
-from pathlib import Path
-
 import h5py
 import numpy as np
 
 from knnbench.problem.datasets import renumber
-from knnbench.problem.formats import open_array, read_plain, text_attribute
+from knnbench.problem.formats import read_plain, text_attribute
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import DataError, Points, block_rows, check_form, in_blocks
+from knnbench.problem.readers import has_arrays, is_hdf5, open_rows
 
 
 def draw(kind, rows, d, generator, offset=0.0):
@@ -58,6 +57,95 @@ def have_directions(values, origin):
     return kept
 
 
+def places(settings, download=None):
+    """Where the points of a file of one's own or of a download are.
+
+    Parameters
+    ----------
+    settings : dict, an entry of `datasets` in the configuration, of source file or url
+    download : path or None, the file fetched from `url`
+
+    Returns
+    -------
+    places : dict, part -> (path, name of the array in the file or None)
+        Of train and test; of train alone if `split` makes the queries of it.
+    """
+    parts = ["train"] if "split" in settings else ["train", "test"]
+    file = download or settings.get("path")
+    if file is None:
+        array = settings.get("array")
+        return {part: (settings[part], array if has_arrays(settings[part]) else None) for part in parts}
+    named = {part: settings.get(part) for part in parts}
+    if is_hdf5(file):  # ann-benchmarks' names
+        named = {part: name or part for part, name in named.items()}
+    found = {part: (str(file), name) for part, name in named.items()}
+    if len(set(found.values())) < len(found):
+        raise DataError(f"{file}: points and queries would be the same rows; say which array is test, or split: 1000")
+    return found
+
+
+def choose(settings, n, origin):
+    """Which rows of a file are points and which are queries, if the entry says `rows` or `split`.
+
+    Returns
+    -------
+    train, test : ndarray of bool, shape (n,), or None for all; test is None, too, where the queries are elsewhere
+
+    Raises
+    ------
+    DataError
+        There are fewer rows than are wanted.
+    """
+    rows, split = settings.get("rows", n), settings.get("split", 0)
+    if rows > n or split >= rows:
+        raise DataError(f"{origin}: has {n:,} rows; rows: {rows:,} and split: {split:,} want more; lower them")
+    if rows == n and not split:
+        return None, None
+    generator, train = np.random.default_rng(settings.get("seed", 0)), np.zeros(n, bool)
+    train[generator.choice(n, rows, replace=False) if "seed" in settings else slice(rows)] = True
+    if not split:
+        return train, None
+    test = np.zeros(n, bool)
+    test[generator.choice(np.flatnonzero(train), split, replace=False)] = True
+    return train & ~test, test
+
+
+def from_files(settings, download=None):
+    """Points of a file of one's own, or of a download; as `load` has them."""
+    where = places(settings, download)
+    origin = settings.get("url") or ", ".join(dict.fromkeys(path for path, _ in where.values()))
+    arrays = {part: open_rows(*place) for part, place in where.items()}
+    for part, values in arrays.items():
+        check_form(values.shape, values.dtype, f"{origin}, {part}")
+    train, test = choose(settings, arrays["train"].shape[0], origin)
+    arrays.setdefault("test", arrays["train"])
+    kept, remarks = {"train": train, "test": test}, []
+    drops = settings.get("zero_rows", "drop" if settings["source"] == "url" else "refuse") == "drop"
+    if drops and METRICS[settings["metric"]].normalised:
+        counts = []
+        for part, values in arrays.items():
+            every = np.ones(values.shape[0], bool) if kept[part] is None else kept[part]
+            some = every & have_directions(values, origin)
+            counts.append(f"{every.sum() - some.sum():,} of {every.sum():,}")
+            kept[part] = some if some.sum() < every.sum() else kept[part]
+        if any(not each.startswith("0 ") for each in counts):
+            remarks = [
+                f"{counts[0]} points and {counts[1]} queries of the file are zero and have no direction: left out,"
+                " and ids count the others"
+            ]
+    if any(some is not None for some in kept.values()):  # of both or of none
+        kept = {part: np.ones(arrays[part].shape[0], bool) if some is None else some for part, some in kept.items()}
+    points, queries = (in_blocks(arrays[part], kept[part]) for part in ("train", "test"))
+    hosted = None
+    if train is None and list(where.values()) == [(where["train"][0], "train"), (where["train"][0], "test")]:
+        with h5py.File(where["train"][0], "r") as file:
+            has_neighbors = "neighbors" in set(file) and text_attribute(file, "distance") == settings["metric"]
+            hosted = read_plain(file, "neighbors", where["train"][0]) if has_neighbors else None
+    if hosted is not None and points.kept is not None:
+        hosted = renumber(hosted, (points.kept, queries.kept))
+    return points, queries, hosted, origin, remarks
+
+
 def load(settings, download=None):
     """Get the raw points of a dataset.
 
@@ -69,10 +157,12 @@ def load(settings, download=None):
     Returns
     -------
     train, test : Points, shapes (n, d) and (q, d); take all of train before test
-        Of a download for a metric of directions, without its rows of zeros: nobody here can repair them.
+        With `kept` where they are not all rows of their file: of a download for a metric of directions, for example, rows of
+        zeros are left out, which nobody here can repair.
     hosted : ndarray or None
         Neighbours that the file brought along for the same metric; to be checked, never trusted.
     origin : str, for messages and for the dataset's `source` attribute
+    remarks : list of str, what to say of the points
 
     Raises
     ------
@@ -85,32 +175,13 @@ def load(settings, download=None):
         points = load_digits().data
         order = np.random.default_rng(settings["seed"]).permutation(len(points))
         test, train = np.split(points[order], [settings["queries"]])
-        return (
-            in_blocks(train),
-            in_blocks(test),
-            None,
-            "scikit-learn's digits (test set of the UCI optical recognition of handwritten digits)",
-        )
+        origin = "scikit-learn's digits (test set of the UCI optical recognition of handwritten digits)"
+        return in_blocks(train), in_blocks(test), None, origin, []
     if source in ("file", "url"):
-        if "train" in settings:
-            train, test = (in_blocks(open_array(settings[part])) for part in ("train", "test"))
-            return train, test, None, f"{settings['train']}, {settings['test']}"
-        path = Path(download or settings["path"])
-        origin = settings.get("url", str(path))
-        arrays, kept = [open_array(path, part) for part in ("train", "test")], None
-        if source == "url" and METRICS[settings["metric"]].normalised:
-            for values, part in zip(arrays, ("train", "test"), strict=True):
-                check_form(values.shape, values.dtype, f"{origin}, {part}")
-            kept = tuple(have_directions(values, origin) for values in arrays)
-            kept = None if all(mask.all() for mask in kept) else kept
-        train, test = map(in_blocks, arrays, kept or (None, None))
-        with h5py.File(path, "r") as file:
-            has_neighbors = "neighbors" in set(file) and text_attribute(file, "distance") == settings["metric"]
-            hosted = read_plain(file, "neighbors", path) if has_neighbors else None
-        return train, test, hosted if hosted is None else renumber(hosted, kept), origin
+        return from_files(settings, download)
     generator = np.random.default_rng(settings["seed"])
     offset = settings.get("offset", 0.0)
     train = draw(source, settings["n"], settings["d"], generator, offset)
     test = draw(source, settings["queries"], settings["d"], generator, offset)
     shifted = f" + {offset:g}" if offset else ""
-    return train, test, None, f"{source}{shifted}, numpy.random.default_rng({settings['seed']})"
+    return train, test, None, f"{source}{shifted}, numpy.random.default_rng({settings['seed']})", []

@@ -23,3 +23,9 @@ def write_atomically(path, text):
 def sha256_of(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def ending(path):
+    """What the name of a file ends in, in small letters: .gz together with what is before it."""
+    name = Path(path).name.lower()
+    return "".join(Path(name).suffixes[-2:]) if name.endswith(".gz") else Path(name).suffix

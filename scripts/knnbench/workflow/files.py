@@ -90,7 +90,7 @@ def check_files(config, configfiles):
     ConfigError
     """
     resources = config["resources_dir"]
-    named = {f"datasets.{name}": path for name, settings in config["datasets"].items() for path in own_files(settings)}
+    named = {f"datasets.{name}": path for name, settings in config["datasets"].items() for path in own_files(settings).values()}
     named |= {f"--configfile {path}": path for path in configfiles}
     datasets = {name: f"{resources}/datasets/{name}.hdf5" for name in config["datasets"]}
     folders = [f"results/{name}" for name in ("cells", "indexes", "ceilings", *MADE_FROM_OTHERS.values(), *config["suites"])]
@@ -119,7 +119,7 @@ def digests(settings):
     except (OSError, ValueError):
         known = {}
     found = {}
-    for path in own_files(settings):
+    for path in own_files(settings).values():
         about = os.stat(path)
         # ctime_ns: tools that keep the old time of a file, or set one, cannot set this.
         key = f"{os.path.realpath(path)} {about.st_dev} {about.st_ino} {about.st_size} {about.st_mtime_ns} {about.st_ctime_ns}"

@@ -20,6 +20,7 @@ JOB_S = 0.2  # Snakemake, for each job
 ENVIRONMENT_S = 12  # making an environment from a warm cache; downloads come on top
 CEILINGS_S = 15
 FIGURE_S = 4
+GUESSED = 10**6  # rows of a file that only reading it would count
 DRAWN_PER_S = 3e7  # numbers
 DOWNLOADED_PER_S = 1e7  # bytes; a guess
 # Per pair of points; per pair and coordinate with a matrix product, and without: benchmarks/truth.md.
@@ -57,10 +58,14 @@ def size_of(name, settings):
     if source == "digits":
         return Size(settings["metric"], DIGITS - settings["queries"], 64, settings["queries"])
     if source == "file":
-        (n, d), (q, _) = (read_header(name, settings, part) for part in ("train", "test"))
-        return Size(settings["metric"], n, d, q)
-    guess = {"n": 10**6, "d": 100, "queries": DEFAULT_QUERIES, "megabytes": 0} if source == "url" else {"megabytes": 0}
-    return Size(settings["metric"], *((guess | settings)[key] for key in ("n", "d", "queries", "megabytes")))
+        rows, d = read_header(name, settings, "train")
+        rows, split = settings.get("rows", rows or GUESSED), settings.get("split", 0)
+        q = split or read_header(name, settings, "test")[0] or DEFAULT_QUERIES
+        return Size(settings["metric"], rows - split, d, q)
+    guess = {"n": GUESSED, "d": 100, "queries": DEFAULT_QUERIES, "megabytes": 0} if source == "url" else {"megabytes": 0}
+    n, d, q, megabytes = ((guess | settings)[key] for key in ("n", "d", "queries", "megabytes"))
+    split = settings.get("split", 0)
+    return Size(settings["metric"], n - split, d, split or q, megabytes)
 
 
 def host_bytes(size, backend):
