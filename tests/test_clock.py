@@ -96,12 +96,18 @@ def test_repeats_until_precise(monkeypatch):
     assert repeats(monkeypatch, lambda i: 0.01, rel_ci=0.05) == 5
 
 
+@pytest.mark.parametrize(("pass_s", "took", "number"), [(1, 0.9, 5), (1, 1.2, 5), (1, 1.6, 4), (1, 4.0, 3), (math.inf, 4.0, 5)])
+def test_long_passes_have_fewer_repeats(monkeypatch, pass_s, took, number):
+    """Five times what a pass should take, three repeats at least; whoever wants all queries at any cost gets all repeats."""
+    assert repeats(monkeypatch, lambda i: took, pass_s=pass_s, budget_s=0.1) == number
+
+
 def test_repeats_until_the_budget_is_spent(monkeypatch):
     assert repeats(monkeypatch, lambda i: 0.1 + i, budget_s=60.0) == 12
 
 
 def test_repeats_at_least(monkeypatch):
-    assert repeats(monkeypatch, lambda i: 3.0 + i, budget_s=1.0) == 5
+    assert repeats(monkeypatch, lambda i: 3.0 + i, budget_s=1.0, pass_s=math.inf) == 5
 
 
 def test_repeats_at_most(monkeypatch):

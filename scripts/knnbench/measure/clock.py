@@ -8,10 +8,13 @@ import math
 import time
 from dataclasses import dataclass
 
+PATIENCE = 5  # times `pass_s` for the repeats of a pass that is longer than it should be, but ...
+FEWEST = 3  # ... so many repeats
+
 
 @dataclass(frozen=True)
 class Timing:
-    """How queries are timed and when they are given up: keys of the `timing` section of the configuration, in seconds."""
+    """How queries are timed and when they are given up: keys of the `timing` section of the configuration."""
 
     min_sample_s: float
     min_repeats: int
@@ -25,6 +28,8 @@ class Timing:
     batch_calls: int
     batch_budget_s: float
     seed: int
+    gpu_mhz: int = 0
+    pinned: bool = False
 
 
 def elapsed_ns(work, synchronize, loops=1):
@@ -91,11 +96,22 @@ def no_garbage_collection():
         gc.enable()
 
 
+def enough_repeats(timing, pass_s):
+    """How many repeats are enough of passes that take `pass_s`: `min_repeats`, or fewer if they take longer than they should.
+
+    Parameters
+    ----------
+    timing : Timing
+    pass_s : float, seconds
+    """
+    return min(timing.min_repeats, max(FEWEST, PATIENCE * timing.pass_s / pass_s)) if pass_s else timing.min_repeats
+
+
 def repeat(work, synchronize, timing, store):
     """Time `work` until its median is known well enough.
 
     A call shorter than `min_sample_s` is looped, so that a sample is far longer than the clock's own resolution; a sample is
-    then the mean of its loops. Stops at `max_repeats`, or after `min_repeats` when the 95 % interval of the median is within
+    then the mean of its loops. Stops at `max_repeats`, or after `enough_repeats` when the 95 % interval of the median is within
     ± `rel_ci` of it or `budget_s` is spent.
 
     Parameters
@@ -118,7 +134,7 @@ def repeat(work, synchronize, timing, store):
             store(sample, loops)
             bisect.insort(ordered, sample)
             spent, done = spent + sample * loops, len(ordered)
-            if done >= timing.min_repeats:
+            if done >= enough_repeats(timing, spent / done / 1e9):
                 j = rank(done)
                 median = (ordered[(done - 1) // 2] + ordered[done // 2]) / 2
                 precise = ordered[-1 - j] - ordered[j] <= 2 * timing.rel_ci * median
