@@ -1,51 +1,114 @@
 #!/usr/bin/env bash
-# The page's eight synthetic datasets, and the checks that need a GPU, on a machine that has PyTorch and JAX but no network.
+# Our suites, and the checks that need a GPU, on a machine that has one, PyTorch and JAX, but no network.
 #
-#   benchmarks/gpu_suite.sh wheels              with a network: what the other machine lacks, into wheels/ (under 64 MiB)
-#   benchmarks/gpu_suite.sh setup               there: install it beside its own packages, into .gpu/
-#   benchmarks/gpu_suite.sh check               tests of exact neighbours and of what the driver says; suite float32 on its GPU
-#   benchmarks/gpu_suite.sh run [SUITE [HOURS]] as many cells as fit into HOURS (0.15, under ten minutes); call it again to go on
-#   benchmarks/gpu_suite.sh keep NAME [SUITE]   published/NAME from what is there; the rest is skipped
+#   benchmarks/gpu_suite.sh wheels      with a network: what that machine lacks, into wheels/1, wheels/2 ... of 60 MiB at most
+#   benchmarks/gpu_suite.sh setup 1     there, for each of them: install it beside the machine's own packages, into .gpu/
+#   benchmarks/gpu_suite.sh all NAME    there: tests, self-test, suites float32, precision and synthetic, then published/NAME
 #
-# PYTHON is the interpreter with PyTorch (python3). FAISS_GPU may name an archive with a FAISS for that machine, CUDA_PATH
-# a folder with the toolkit's headers for KeOps. On a machine without a GPU the same steps run on its CPU: a rehearsal.
+# `all` goes on where it was. With MINUTES=9 it ends within nine minutes, with status 75 as long as there is more to do.
+#
+# That machine needs gcc, too. PYTHON is the interpreter with PyTorch (python3); SUITES are others than these three. FAISS_GPU may name an archive with a FAISS
+# for that machine. Where there is no GPU, the same steps run on the CPU: a rehearsal.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
-step=${1:?a step: wheels, setup, check, run or keep}
-shift
-export PYTHONPATH=$PWD/.gpu${PYTHONPATH:+:$PYTHONPATH}
-measure() { "$python" -m snakemake --cores 1 --resources gpu=1 --config deployment=none "$@"; }
+step=${1:?a step: wheels, setup or all}
+deadline=$((SECONDS + ${MINUTES:-1000000} * 60))
+MOST=$((60 * 2**20)) # bytes of a folder of wheels
+SLICE=540            # seconds of a call of Snakemake
+LEAST=60             # less is not worth a call
+LEFT='import sys, pandas; print((pandas.read_csv(sys.argv[1])["status"] == "skipped").sum())'
+LIMITS="max_fit_s: 240, max_query_s: 60" # of a cell: it has to fit into a slice
+
+within() { # COMMAND...: until the deadline
+    local left=$((deadline - SECONDS)) status=0
+    if [ $left -ge $LEAST ]; then
+        timeout --foreground --signal=INT --kill-after=30 $left "$@" || status=$?
+        if [ $SECONDS -lt $deadline ]; then return $status; fi
+    fi
+    echo "There is more to do: call it again." # what is complete is kept
+    exit 75
+}
+
+measure() { # SETTING... [-- TARGET]
+    within .gpu/bin/python -m snakemake --cores 1 --resources gpu=1 --config deployment=none "$@"
+}
+
+once() { # STEP COMMAND...: what was done is not done again
+    if [ -e ".gpu/done/$1" ]; then return; fi
+    "${@:2}"
+    mkdir -p .gpu/done
+    touch ".gpu/done/$1"
+}
+
+suite() { # NAME [SETTING...]: cells, as many in a call as its time allows, until none is left
+    local name=$1 slice budget left=-1 before
+    while [ $left -ne 0 ]; do
+        slice=$((deadline - SECONDS < SLICE ? deadline - SECONDS : SLICE))
+        # The plan's times are rough: half of the slice is given to it, and what it thinks too long is tried all the same.
+        budget=$(awk "BEGIN {print $slice / 7200}")
+        if [ "$left" = "${before:-}" ]; then budget=0; fi
+        before=$left
+        measure suite="$name" timing="{budget_h: $budget, $LIMITS}" "${@:2}" -- "results/$name/timings.csv"
+        left=$(.gpu/bin/python -c "$LEFT" "results/$name/timings.csv")
+    done
+}
+
+selftest() { # what it misses is said, and does not stop the rest
+    measure suite=test -- selftest || echo "The self-test failed, see logs/selftest.log."
+}
 
 case $step in
 wheels)
+    rm -rf wheels
     # Not what such a machine has; connection_pool and pykeops come as sources only.
     "$python" -m pip wheel --quiet --no-deps --wheel-dir wheels connection_pool pykeops keopscore
     "$python" -m pip download --quiet --dest wheels --python-version "${TARGET_PYTHON:-3.12}" --only-binary=:all: \
-        --find-links wheels 'snakemake==9.27.*' faiss-cpu diptest
+        --find-links wheels 'snakemake==9.27.*' vl-convert-python pikepdf faiss-cpu diptest usearch pykdtree pynear \
+        pytest pytest-xdist hypothesis
     rm -f wheels/{numpy,scipy,pandas,matplotlib,pillow,torch}-*.whl
-    du -sh wheels
+    folder=1 size=0
+    for wheel in wheels/*.whl; do
+        bytes=$(stat --format=%s "$wheel")
+        if [ $((size + bytes)) -gt $MOST ]; then folder=$((folder + 1)) size=0; fi
+        size=$((size + bytes))
+        mkdir -p "wheels/$folder"
+        mv "$wheel" "wheels/$folder"
+    done
+    du -sh wheels/*
     ;;
 setup)
-    "$python" -m pip install --quiet --no-index --no-deps --target .gpu wheels/*.whl
+    # An environment of its own, whose interpreter jobs run with (they inherit no PYTHONPATH), and in which the machine's packages
+    # are found after ours.
+    "$python" -m venv --without-pip .gpu
+    packages=$(.gpu/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    "$python" -c 'import sys; print(*(path for path in sys.path if path.endswith("-packages")), sep="\n")' >"$packages/there.pth"
+    "$python" -m pip install --quiet --no-index --no-deps --upgrade --target "$packages" "wheels/${2:?a folder of wheels}"/*.whl
     if [ -n "${FAISS_GPU:-}" ]; then
-        rm -rf .gpu/faiss .gpu/faiss_cpu*
-        tar -xf "$FAISS_GPU" -C .gpu
+        rm -rf "$packages"/faiss "$packages"/faiss_cpu*
+        tar -xf "$FAISS_GPU" -C "$packages"
     fi
-    "$python" -c 'import snakemake, torch; print(snakemake.__version__, torch.__version__, torch.cuda.is_available())'
     ;;
-check)
-    "$python" -m pytest -q tests/test_gpu.py tests/test_truth.py -k "not proposes"
-    measure suite=float32 timing="{budget_h: ${1:-0.15}}"
-    ;;
-run)
-    measure suite="${1:-synthetic}" timing="{budget_h: ${2:-0.15}}"
-    ;;
-keep)
-    measure suite="${2:-synthetic}" timing="{budget_h: 0.0001}" -- "published/${1:?a name}"
+all)
+    name=${2:?a name for published/}
+    suites=(${SUITES:-float32 precision synthetic})
+    once tests within .gpu/bin/python -m pytest -q -p no:cacheprovider tests/test_gpu.py tests/test_truth.py -k "not proposes"
+    once selftest selftest
+    for each in "${suites[@]}"; do
+        if [ "$each" = synthetic ]; then # most want these
+            of="datasets: [rd-a, rd-b, rd-c, rd-d, sphere, rd-f, rd-g, hyperbolic]"
+            once synthetic-first suite synthetic suites="{synthetic: {$of, n_neighbors: [10, 100]}}"
+        fi
+        once "$each" suite "$each"
+    done
+    for each in "${suites[@]}"; do
+        to=published/$name$([ "$each" = "${suites[-1]}" ] || echo "-$each")
+        once "published-$name-$each" measure suite="$each" timing="{$LIMITS}" -- "$to"
+        echo "$to"
+    done
     ;;
 *)
-    echo "no step $step: wheels, setup, check, run or keep" >&2
+    echo "no step $step: wheels, setup or all" >&2
     exit 2
     ;;
 esac

@@ -1,7 +1,7 @@
 """What a subset of the queries predicts of a pass over all of them, for every backend on a CPU. Prints Markdown.
 
-Run from the project's root after `snakemake -- resources/environments/{torch,jax-cpu,keops,faiss-cpu,sklearn}/freeze.txt`:
-python benchmarks/subset.py > benchmarks/subset.md
+Run from the project's root: python benchmarks/subset.py > benchmarks/subset.md, when there are environments:
+snakemake -- resources/environments/{torch,jax-cpu,keops,faiss-cpu,sklearn,sklearnex,usearch,pykdtree,pynear}/freeze.txt
 Cells with all queries and cells that may take a fifth of that time alternate. There are so many queries that all of them take a
 second: where a backend answers faster, no subset is ever asked.
 """
@@ -92,10 +92,11 @@ def main():
                     data = Path(folder, f"{d}-{queries}.hdf5")
                     if not data.exists():
                         make(data, d, queries)
-                    if seconds(measure(folder, name, entry, data, float("inf"), index)) > LONG_S:
-                        break
-                for _ in range(ROUNDS):
                     whole = measure(folder, name, entry, data, float("inf"), index)
+                    if seconds(whole) > LONG_S:
+                        break
+                for number in range(ROUNDS):
+                    whole = measure(folder, name, entry, data, float("inf"), index) if number else whole
                     pairs.append((whole, measure(folder, name, entry, data, seconds(whole) / PART, index)))
                 ratios = [seconds(some) / seconds(whole) for whole, some in pairs]
                 wrong.append(abs(statistics.median(ratios) - 1))

@@ -27,8 +27,16 @@ environment torch-cuda12 torch==2.10.0 numpy h5py nvidia-ml-py # the last PyTorc
 environment keops pykeops torch==2.13.0 'cuda-toolkit[cccl,crt]' numpy h5py nvidia-ml-py # headers, of PyTorch's CUDA
 environment keops-cuda12 pykeops torch==2.10.0 nvidia-cuda-nvcc-cu12==12.8.* nvidia-cuda-cccl-cu12==12.8.* numpy h5py nvidia-ml-py
 environment sklearn scikit-learn numpy h5py
+environment usearch usearch numpy h5py
+environment pykdtree pykdtree numpy h5py
+environment pynear pynear numpy h5py
+environment sklearnex scikit-learn-intelex scikit-learn numpy h5py
 environment jax-cpu jax numpy h5py
 environment jax-gpu 'jax[cuda13]' numpy h5py nvidia-ml-py
 environment jax-gpu-cuda12 'jax[cuda12]' numpy h5py nvidia-ml-py
 environment faiss-cpu faiss-cpu numpy h5py
+environment cuvs cuvs-cu13 torch==2.13.0 numpy h5py nvidia-ml-py
+environment cuvs-cuda12 cuvs-cu12 torch==2.10.0 numpy h5py nvidia-ml-py
+environment flashlib 'flashlib[cutedsl]' torch==2.13.0 numpy h5py nvidia-ml-py
+environment flashlib-cuda12 'flashlib[cutedsl]' torch==2.10.0 numpy h5py nvidia-ml-py
 environment faiss-gpu faiss-gpu torch==2.10.0 numpy h5py nvidia-ml-py # CUDA 12, which newer drivers run too; torch: tensors

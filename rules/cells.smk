@@ -99,8 +99,9 @@ rule measure_ceilings:
     params:
         python=lambda wildcards: python(CEILINGS[wildcards.device]),
         threads=config["timing"]["threads"],
+        gpu_mhz=config["timing"]["gpu_mhz"],
     message:
         "Measure what the {wildcards.device} reaches at most"
     shell:
         "exec {params.python} {input.code[0]:q} --device {wildcards.device} --threads {params.threads}"
-        " --out {output:q} > {log:q} 2>&1"
+        " --gpu-mhz {params.gpu_mhz} --out {output:q} > {log:q} 2>&1"

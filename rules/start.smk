@@ -18,6 +18,17 @@ onstart:
     # job that it ever started: a third of a CPU after 45 jobs, beside what is timed. Cells take turns; there is nothing to bound.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+        due = {
+            job.wildcards.backend
+            for job in workflow.dag.needrun_jobs()
+            if job.rule.name == "measure_cell"
+        }
+        if not CONDA and (
+            words := run.cannot_compile(
+                [config["backends"][name] for name in sorted(due)], SCRIPTS
+            )
+        ):
+            logger.warning(words)
     if TERMINAL:
         try:
             jobs = expected_jobs(

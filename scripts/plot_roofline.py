@@ -1,4 +1,4 @@
-"""Draw what share of the machine's ceilings the exact backends reach, one panel per device."""
+"""Draw what share of the machine's ceilings brute forces reach, one panel per device."""
 
 import argparse
 import json
@@ -26,14 +26,15 @@ def draw(timings, ceilings, looks):
     -------
     figure : matplotlib Figure
     """
-    exact = timings[timings["exact"] & timings["device"].isin(ceilings)]
+    bounded = timings[(timings["exact"] | timings["ceiling_fraction"].notna()) & timings["device"].isin(ceilings)]
     cpus = {device: ceiling["machine"]["cpu"] for device, ceiling in ceilings.items()}
-    exact = exact[exact["cpu"].isna() | (exact["cpu"] == exact["device"].map(cpus))]  # those of other machines have no ceiling
-    searches = [search for search, _ in exact.groupby(["dataset", "n_neighbors"], sort=False)]
+    here = bounded["cpu"].isna() | (bounded["cpu"] == bounded["device"].map(cpus))  # those of other machines have no ceiling
+    bounded = bounded[here]
+    searches = [search for search, _ in bounded.groupby(["dataset", "n_neighbors"], sort=False)]
     height = len(ceilings) * (ROW_INCHES * len(searches) + 1.2)
     figure, panels = plt.subplots(len(ceilings), figsize=(7.5, height + 0.3), layout="constrained", squeeze=False, sharex=True)
     for axes, (device, ceiling) in zip(panels.flat, ceilings.items(), strict=True):
-        here = exact[exact["device"] == device]
+        here = bounded[bounded["device"] == device]
         rows = here.dropna(subset=["ceiling_fraction"])
         places = [searches.index(search) for search in zip(rows["dataset"], rows["n_neighbors"], strict=True)]
         for key, group in rows.assign(place=places).groupby(["backend", "device"], sort=False):
@@ -48,6 +49,9 @@ def draw(timings, ceilings, looks):
                 f"{device.upper()}: 100% is {ceiling['operations_per_s'] / 1e9:,.0f}·10⁹ float32 operations/s "
                 f"or {ceiling['bytes_per_s'] / 1e9:,.0f}·10⁹ bytes/s, measured"
             )
+            others = [f"{rate / 1e9:,.0f} {name}" for name, rate in ceiling.get("operations_per_s_in", {}).items()]
+            if others and (here["precision"].fillna("float32") != "float32").any():
+                title += f"\nother precisions: {', '.join(others)}"
         axes.set_title(title, loc="left", fontsize=8)
         if len(rows):
             axes.legend(fontsize=6.5, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

@@ -22,6 +22,7 @@ class Backend(Base):
     def __init__(self, metric, device, threads, what="", when="query"):
         super().__init__(metric, device, threads)
         self.what, self.when = what, when
+        self.misbehave("open")
 
     def misbehave(self, stage):
         if stage != self.when:
@@ -67,6 +68,8 @@ class Backend(Base):
             case "aborting allocator":
                 os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
                 os.abort()
+            case said if said.startswith("say: "):
+                raise RuntimeError(said.removeprefix("say: "))
             case "exception":
                 raise ValueError("not today")
             case "print":

@@ -18,7 +18,13 @@ from knnbench.problem.truth import exact_neighbors
 EXACT = [key for key in ENVIRONMENTS if CONFIG["backends"][key[0]]["exact"]]
 APPROXIMATE = [key for key in ENVIRONMENTS if key not in EXACT]
 # These sum differences (FAISS up to some hundred dimensions) or work in float64: an offset of the data costs them nothing.
-DIRECT = {"keops", "faiss-flat", "sklearn-auto", "sklearn-ball-tree", "sklearn-kd-tree", "sklearn-brute"}
+DIRECT = {
+    *("keops", "keops-float64", "faiss-flat", "faiss-knn", "torch-compile", "usearch", "pykdtree", "pynear", "scipy-kd-tree"),
+    *("sklearn-auto", "sklearn-ball-tree", "sklearn-kd-tree", "sklearn-brute"),
+}
+UNCENTRED = {"sklearnex-brute"}  # expands squares around the origin, however far from it the points are
+# How far the order of distances may be off that are of numbers with so many bits.
+ROUNDED = {"float32": 1e-5, "tf32": 1e-2, "float16": 1e-2, "bfloat16": 5e-2, "int8": 5e-2}
 EPSILON = np.finfo(np.float32).eps
 N, D, Q, K = 40, 4, 7, 5  # few shapes: KeOps and JAX compile for each
 
@@ -62,7 +68,7 @@ def check_exact(server, backend, metric, train, queries, k):
     found = np.sort(exact_distances(m, train, queries, ids), axis=1)
     # Rounding of a squared distance that is expanded around a centre: (d + 4) u (|x| + |y|)², as for a dot product
     # (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). Direct sums lose (d + 4) u of the distance itself.
-    centre = 0 if m.normalised else train[:1].astype(np.float64)
+    centre = 0 if m.normalised or backend[0] in UNCENTRED else train[:1].astype(np.float64)
     reach = max(np.linalg.norm(train - centre, axis=1).max(), np.linalg.norm(queries - centre, axis=1).max())
     noise = (train.shape[1] + 4) * EPSILON * (2 * reach) ** 2
     if m.positive_first:
@@ -148,20 +154,22 @@ def test_a_thousand_neighbours(server, backend):
     check_exact(server, backend, "euclidean", sample(14, 1200), sample(15, Q), 1000)
 
 
-SAVED = [key for key in ENVIRONMENTS if CONFIG["backends"][key[0]].get("saves")]
+UNSEEDED = {"pynear"}  # draws its vantage points by itself, others every time
+# But for SciPy's tree, whose file has addresses of memory in it.
+SAVED = [key for key in ENVIRONMENTS if CONFIG["backends"][key[0]].get("saves") and key[0] != "scipy-kd-tree"]
 
 
 @pytest.mark.parametrize("backend", SAVED, ids=name_of)
 def test_builds_differ_unless_the_entry_says_that_they_do_not(server, backend):
     """Of a deterministic one every build is the same; of the others each has a seed of its own, and the same one twice."""
     entry = CONFIG["backends"][backend[0]]
-    parameters = dict(entry["parameters"])
+    parameters = dict(entry.get("parameters", {}))
     if "IVF" in parameters.get("index", ""):
         parameters["index"] = "IVF8,Flat"
     asked = {"module": entry["module"], "metric": "euclidean", "device": backend[1], "parameters": parameters, "saves": True}
     train = sample(14, 2000).astype(np.float32)
     first, again, second = (server(ENVIRONMENTS[backend]).ask(**asked, train=train, build=number) for number in (0, 0, 1))
-    assert first == again and (second == first) == entry.get("deterministic", False)
+    assert (first == again) == (backend[0] not in UNSEEDED) and (second == first) == entry.get("deterministic", False)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -172,6 +180,11 @@ def test_approximate_answers_are_valid(server, backend, metric):
     ids = ask(server, backend, metric, train, train[:Q], K)
     assert ids.shape == (Q, K)
     assert ids.min() >= -1 and ids.max() < len(train)
-    assert (ids[:, 0] == np.arange(Q)).mean() >= 0.5
     found = exact_distances(m, train, train[:Q], np.maximum(ids, 0))
-    assert (np.diff(found, axis=1)[ids[:, 1:] >= 0] >= -1e-5).all()
+    precision = CONFIG["backends"][backend[0]].get("parameters", {}).get("precision", "float32")
+    if precision == "float32":
+        assert (ids[:, 0] == np.arange(Q)).mean() >= 0.5
+    else:  # which confuses a point with those that are very near
+        everyone = np.tile(np.arange(len(train)), (Q, 1))
+        assert (found[:, 0] <= 0.2 * np.median(exact_distances(m, train, train[:Q], everyone))).all()
+    assert (np.diff(found, axis=1)[ids[:, 1:] >= 0] >= -ROUNDED[precision]).all()

@@ -285,6 +285,54 @@ def test_no_gpu(bench):
     assert record["status"] == "unavailable" and "no NVIDIA GPU" in record["reason"]
 
 
+DRIVER = """
+int cuInit(int flags) { return 0; }
+int cuDeviceGetCount(int *count) { *count = 2; return 0; }
+int cuDriverGetVersion(int *version) { *version = 13000; return 0; }
+"""
+
+
+@pytest.fixture(scope="module")
+def two_gpus(tmp_path_factory):
+    """Folder of a driver that shows two GPUs, and has none."""
+    folder = tmp_path_factory.mktemp("driver")
+    compiler = ["gcc", "-x", "c", "-", "-shared", "-fPIC", "-o", folder / "libcuda.so.1"]
+    subprocess.run(compiler, input=DRIVER, text=True, check=True)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "when", "status"),
+    [
+        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", "open", "unavailable"),  # another's, exclusively
+        ("The NVIDIA driver on your system is too old (found version 11040)", "open", "unavailable"),
+        ("CUDA error: no kernel image is available for execution on the device", "open", "unavailable"),
+        ("CUDA out of memory. Tried to allocate 20.00 GiB", "open", "oom_device"),
+        ("CUDA out of memory. Tried to allocate 20.00 GiB", "query", "oom_device"),
+        ("CUDA error: an illegal memory access was encountered", "query", "failed"),
+    ],
+)
+def test_a_gpu_that_refuses(bench, two_gpus, monkeypatch, words, when, status):
+    """As PyTorch says it, when it opens the device or after a batch."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", two_gpus)
+    record = run(bench, f"say: {words}", when, device="gpu")
+    assert record["status"] == status and words in record["reason"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "seen"),
+    [(None, "0"), ("1,0", "1"), ("MIG-11111111-2222-3333-4444-555555555555", "MIG-11111111-2222-3333-4444-555555555555")],
+)
+def test_a_cell_sees_one_gpu(bench, two_gpus, monkeypatch, visible, seen):
+    monkeypatch.setenv("LD_LIBRARY_PATH", two_gpus)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    record = run(bench, "", device="gpu")
+    assert (record["status"], record["machine"]["gpu_visible"]) == ("ok", seen)
+    assert set(record["query_ns"]) == {"host", "device"}
+
+
 @pytest.mark.parametrize(
     ("text", "device", "status"),
     [

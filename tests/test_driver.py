@@ -119,8 +119,8 @@ def guard(environments, tmp_path_factory):
 
 
 def test_torch_stays_on_the_device(environments, guard):
-    """Each metric, each way of batching, with and without TF32, in two sizes: ids of the right shape and type, on the GPU."""
-    assert up_to_the_driver(environments, "torch", "torch", guard) == 4 * 3 * 2 * 2
+    """Each metric, each way of batching, each precision it has, in two sizes: ids of the right shape and type, on the GPU."""
+    assert up_to_the_driver(environments, "torch", "torch", guard) == (3 * 3 + 1) * 3 * 2
 
 
 @pytest.mark.full
@@ -132,6 +132,46 @@ def test_what_leaves_the_device_is_seen(environments, guard, mutant):
     """The check above finds faults that are put in."""
     with pytest.raises(AssertionError, match="Error"):
         up_to_the_driver(environments, "torch", "torch", guard, mutant)
+
+
+# Libraries of CUDA 12 that FAISS asks for and PyTorch's wheels bring: 660 MB, none of which is run here.
+OF_CUDA = ("libcudart.so.12", "libcublas.so.12", "libcurand.so.10")
+CALLS = """
+import ast, sys, faiss, faiss.contrib.torch_utils
+for path in sys.argv[1:]:
+    for node in ast.walk(ast.parse(open(path).read())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "faiss":
+            print(node.attr, hasattr(faiss, node.attr))
+"""
+
+
+@pytest.mark.full
+def test_faiss_has_what_is_called(environments, tmp_path):
+    """The wheel with GPU code imports, with empty libraries for CUDA's, and has every name that our backends use."""
+    _, pins = read_pins(ROOT / "envs/faiss-gpu.yaml")
+    place = tmp_path / "wheel"
+    wanted = ["--no-deps", "--target", place, f"faiss-gpu=={pins['faiss-gpu']}"]
+    with alone():
+        subprocess.run([sys.executable, "-m", "uv", "pip", "install", "--quiet", *wanted], check=True)
+    (library,) = place.glob("faiss/_swigfaiss.*so")
+    symbols = subprocess.run(["objdump", "-T", library], capture_output=True, text=True, check=True).stdout
+    for name in OF_CUDA:
+        of_it = {line.split()[-1] for line in symbols.splitlines() if "*UND*" in line and f"({name})" in line}
+        (tmp_path / "versions").write_text(f"{name} {{ global: *; }};")
+        source = "".join(f"int {symbol}() {{ return 0; }}\n" for symbol in of_it)
+        compiler = ["gcc", "-x", "c", "-", "-shared", "-fPIC", "-w", f"-Wl,-soname,{name},--version-script={tmp_path}/versions"]
+        subprocess.run([*compiler, "-o", tmp_path / name], input=source, text=True, check=True)
+    modules = [ROOT / f"scripts/knnbench/backends/{name}.py" for name in ("faiss", "faiss_knn")]
+    done = subprocess.run(
+        [environments / "torch/bin/python", "-c", CALLS, *modules],
+        env=os.environ | {"PYTHONPATH": str(place), "LD_LIBRARY_PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert {"knn_gpu", "StandardGpuResources", "GpuClonerOptions", "index_cpu_to_gpu"} <= found.keys()
+    assert [name for name, there in found.items() if there != "True"] == []
 
 
 def test_jax_lowers_for_cuda(environments):

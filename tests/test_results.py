@@ -33,6 +33,7 @@ BACKENDS = {
 }
 for entry in BACKENDS.values():
     entry.setdefault("prunes", False)
+    entry.setdefault("brute_force", False)
     entry.setdefault("saves", False)
     entry.setdefault("deterministic", False)
     entry.setdefault("control", False)

@@ -10,10 +10,20 @@ import pytest
 from conftest import ROOT
 
 from knnbench.config.suite import CHARTS, SUITE_FIGURES, figures
+from knnbench.system import compiler
 from knnbench.workflow import resources
 from knnbench.workflow.cells import QUERY_TIMING, fit_flags, for_driver, query_flags, turn
 from knnbench.workflow.files import datasets_of
-from knnbench.workflow.run import TRIGGERS, RunError, check_clock, check_triggers, drop_stale_lock, hear_beside, hold
+from knnbench.workflow.run import (
+    TRIGGERS,
+    RunError,
+    cannot_compile,
+    check_clock,
+    check_triggers,
+    drop_stale_lock,
+    hear_beside,
+    hold,
+)
 
 SPECS = ROOT / "envs"
 
@@ -55,6 +65,26 @@ def test_files_of_the_future(tmp_path):
     os.utime(future, (time.time() + 1000,) * 2)
     with pytest.raises(RunError, match=f"(?s){future} is of .*the clock was changed.*touch -d 2000-01-01 {future}$"):
         check_clock([past, future])
+
+
+WRITING = [{"label": "KeOps", "module": "keops"}, {"label": "compiled", "module": "torch_compile"}]
+OTHER = [{"label": "trees", "module": "sklearn"}]
+
+
+def test_what_cannot_be_compiled_is_said(monkeypatch, tmp_path):
+    """A compiler, binutils and Python's headers, for backends that write C++ and for no others."""
+    fake = tmp_path / "cxx"
+    fake.write_text("#!/bin/sh\necho /nowhere/ld\n")
+    fake.chmod(0o700)
+    for command, words in ((["no-such-compiler"], "install g++"), ([], "install g++"), ([str(fake)], "binutils")):
+        monkeypatch.setattr(compiler, "COMPILER", command)
+        said = cannot_compile(WRITING + OTHER, ROOT / "scripts")
+        assert said.startswith("KeOps and compiled will be unavailable: what is compiled here needs ") and words in said
+        assert cannot_compile(OTHER, ROOT / "scripts") is None
+    fake.write_text("#!/bin/sh\necho sh\n")
+    assert cannot_compile(WRITING, ROOT / "scripts") is None
+    monkeypatch.setattr(compiler.sysconfig, "get_path", lambda name: str(tmp_path))
+    assert "Python.h" in cannot_compile(WRITING, ROOT / "scripts")
 
 
 @pytest.mark.parametrize("lacks", TRIGGERS)

@@ -12,6 +12,9 @@ METRICS = {"euclidean": faiss.METRIC_L2, "manhattan": faiss.METRIC_L1, "angular"
 # The seeds that FAISS has by itself: of an IVF's k-means (Clustering.h), and of an HNSW's levels (HNSW.h).
 KMEANS_SEED, LEVELS_SEED = 1234, 12345
 CUBLAS_TF32_TENSOR_OP_MATH = 3  # cublas_api.h, cublasMath_t
+# How the CPU's flat index stores other numbers than float32, by the index factory; the GPU's has an option for float16 only.
+STORED = {"float16": "SQfp16", "bfloat16": "SQbf16", "int8": "SQ8"}
+PRECISIONS = {"cpu": {"float32", *STORED}, "gpu": {"float32", "tf32", "float16"}}
 ON_GPU = hasattr(faiss, "StandardGpuResources")
 if ON_GPU:  # the GPU build is installed with PyTorch, whose tensors it takes where they are
     import faiss.contrib.torch_utils
@@ -26,25 +29,27 @@ class Backend(Base):
     index : str, for faiss.index_factory, such as "Flat", "HNSW36,Flat" or "IVF400,Flat"
     fit : dict, index parameters set before training, such as {efConstruction: 500}
     search : dict, index parameters set before searching, such as {nprobe: 40} or {efSearch: 10}
-    tf32 : bool
-        Let a GPU multiply matrices in TensorFloat-32, which FAISS has no option for: by the mode of its cuBLAS handle.
+    precision : {"float32", "tf32", "float16", "bfloat16", "int8"}
+        What a flat index stores; int8 is scaled to the range of each coordinate. TensorFloat-32 is how a GPU multiplies
+        float32, which FAISS has no option for: by the mode of its cuBLAS handle.
     """
 
     packages = ("faiss-cpu", "faiss-gpu", "torch", "numpy")
 
-    def __init__(self, metric, device, threads, index, fit=None, search=None, tf32=False):
+    def __init__(self, metric, device, threads, index, fit=None, search=None, precision="float32"):
         super().__init__(metric, device, threads)
         faiss.omp_set_num_threads(threads)
         self.factory = index
         self.fit_parameters = fit or {}
         self.search_parameters = search or {}
+        self.precision = precision
         if device == "gpu":
             if not ON_GPU:
                 raise ImportError("this FAISS was built without GPU support")
             self.resources = faiss.StandardGpuResources()
             torch.zeros(1, device="cuda")
             faiss.GpuIndexFlatL2(self.resources, 1)  # has it take its temporary memory and open cuBLAS
-            if tf32:
+            if precision == "tf32":
                 self.allow_tf32()
 
     def allow_tf32(self):
@@ -61,6 +66,10 @@ class Backend(Base):
             return f"{self.factory}: k-means needs at least {lists[1]} points, the dataset has {n}"
         if self.device == "gpu" and lists and self.metric.name == "manhattan":
             return "FAISS's GPU IVF knows euclidean and inner product only"
+        if self.precision != "float32" and (self.factory != "Flat" or self.precision not in PRECISIONS[self.device]):
+            return f"FAISS has no {self.factory} of {self.precision} on a {self.device.upper()}"
+        if self.device == "cpu" and self.precision in STORED and self.metric.name == "manhattan":
+            return "FAISS's scalar quantizers know euclidean and inner product only"
         return None
 
     def threads_used(self):
@@ -68,9 +77,9 @@ class Backend(Base):
 
     def least_queries(self, queries):
         # Fewer numbers than that are compared query by query, without BLAS (faiss/utils/distances.cpp): at d = 100 that is
-        # six times as slow. Of absolute differences there is no product, and they always are.
-        by_blas = math.ceil(faiss.cvar.distance_compute_blas_threshold / self.index.d)
-        blas = self.device == "cpu" and self.metric.name != "manhattan"
+        # six times as slow. Of absolute differences and of what is not stored as float32 there is no product: they always are.
+        by_blas = math.ceil(faiss.cvar.distance_compute_blas_threshold / self.d)
+        blas = self.device == "cpu" and self.precision == "float32" and self.metric.name != "manhattan"
         return by_blas if blas and by_blas <= queries else 1
 
     def seed(self, index):
@@ -79,6 +88,11 @@ class Backend(Base):
             index.hnsw.rng = faiss.RandomGenerator(LEVELS_SEED + self.build)
         if "IVF" in self.factory:
             faiss.extract_index_ivf(index).cp.seed = KMEANS_SEED + self.build
+
+    def to_gpu(self, index):
+        options = faiss.GpuClonerOptions()
+        options.useFloat16 = self.precision == "float16"
+        return faiss.index_cpu_to_gpu(self.resources, 0, index, options)
 
     def set(self, index, parameters):
         space = faiss.GpuParameterSpace() if self.device == "gpu" else faiss.ParameterSpace()
@@ -89,10 +103,11 @@ class Backend(Base):
         metric = METRICS[self.metric.name]
         if "HNSW" in self.factory and self.metric.normalised:
             metric = faiss.METRIC_L2  # the same ranking on unit vectors, and a proper metric for the graph, as the page has it
-        index = faiss.index_factory(train.shape[1], self.factory, metric)
+        factory = STORED.get(self.precision, self.factory) if self.device == "cpu" else self.factory
+        index = faiss.index_factory(train.shape[1], factory, metric)
         self.seed(index)
         if self.device == "gpu":
-            index = faiss.index_cpu_to_gpu(self.resources, 0, index)
+            index = self.to_gpu(index)
         self.set(index, self.fit_parameters)
         points = self.to_query_device(train)
         self.synchronize()
@@ -101,7 +116,7 @@ class Backend(Base):
         yield "train"
         index.add(points)
         self.set(index, self.search_parameters)
-        self.index = index
+        self.index, self.d = index, index.d
         yield "add"
 
     def save(self, path):
@@ -110,9 +125,9 @@ class Backend(Base):
     def load(self, path):
         index = faiss.read_index(str(path))
         if self.device == "gpu":
-            index = faiss.index_cpu_to_gpu(self.resources, 0, index)
+            index = self.to_gpu(index)
         self.set(index, self.search_parameters)
-        self.index = index
+        self.index, self.d = index, index.d
 
     def to_query_device(self, queries):
         return torch.from_numpy(queries).cuda() if self.device == "gpu" else queries

@@ -11,13 +11,11 @@ import tempfile
 from pathlib import Path
 
 from knnbench.system import gpu
+from knnbench.system.compiler import COMPILER, missing
 from knnbench.system.isolation import fit_for_programs
 
-if not Path(sysconfig.get_path("include"), "Python.h").exists():
-    raise ImportError("KeOps needs Python.h: install the headers of this Python, such as python3-dev")
-COMPILER = shlex.split(os.environ.get("CXX", "g++"))  # may have arguments, such as ccache g++
-if not COMPILER or not shutil.which(COMPILER[0]):
-    raise ImportError(f"KeOps needs a C++ compiler: install g++, or set CXX, which is {os.environ.get('CXX', 'not set')!r}")
+if reason := missing():
+    raise ImportError(f"KeOps {reason}")
 # Compiled formulas would be found again by later cells: a folder of its own lets every first query show its compile time.
 FOLDER = Path(tempfile.mkdtemp(prefix="keops-"))
 if not fit_for_programs(str(FOLDER)):
@@ -91,16 +89,23 @@ sys.executable = executable
 from knnbench.backends.base import Backend as Base
 
 MOST = 2**24  # points
+STORED = {"float32": torch.float32, "float64": torch.float64}  # its argKmin is not written for float16
 
 
 class Backend(Base):
-    """KeOps on PyTorch tensors, as its authors run it."""
+    """KeOps on PyTorch tensors, as its authors run it.
+
+    Parameters
+    ----------
+    precision : {"float32", "float64"}
+    """
 
     packages = ("pykeops", "keopscore", "torch", "numpy")
     compiles = True
 
-    def __init__(self, metric, device, threads):
+    def __init__(self, metric, device, threads, precision="float32"):
         super().__init__(metric, device, threads)
+        self.dtype = STORED[precision]
         torch.set_num_threads(threads)
         self.torch_device = torch.device("cuda" if device == "gpu" else "cpu")
         if device == "gpu":
@@ -113,7 +118,7 @@ class Backend(Base):
             torch.zeros(1, device=self.torch_device)
 
     def unsupported(self, k, n, d):
-        if n > MOST:
+        if n > MOST and self.dtype == torch.float32:
             return f"KeOps keeps indices as float32, which are exact up to {MOST:,}"
         return None
 
@@ -121,7 +126,7 @@ class Backend(Base):
         return int(os.environ["OMP_NUM_THREADS"])  # what its OpenMP code reads; KeOps cannot be asked
 
     def fit(self, train):
-        self.train = torch.from_numpy(train).to(self.torch_device)
+        self.train = self.to_query_device(train)
         yield "transfer"
         d = train.shape[1]
         x, y = Vi(0, d), Vj(1, d)
@@ -133,7 +138,7 @@ class Backend(Base):
         yield "add"
 
     def to_query_device(self, queries):
-        return torch.from_numpy(queries).to(self.torch_device)
+        return torch.from_numpy(queries).to(self.torch_device, self.dtype)
 
     def query(self, queries, k):
         # Left to itself KeOps takes a GPU that it sees, for tensors on the host too.

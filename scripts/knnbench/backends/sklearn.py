@@ -22,6 +22,7 @@ class Backend(Base):
     """
 
     packages = ("scikit-learn", "numpy", "scipy")
+    estimator = NearestNeighbors
 
     def __init__(self, metric, device, threads, algorithm="auto"):
         super().__init__(metric, device, threads)
@@ -46,7 +47,7 @@ class Backend(Base):
     def fit(self, train):
         yield "transfer"
         metric = METRICS[self.metric.name]
-        self.neighbours = NearestNeighbors(algorithm=self.algorithm, metric=metric, n_jobs=self.threads).fit(train)
+        self.neighbours = self.estimator(algorithm=self.algorithm, metric=metric, n_jobs=self.threads).fit(train)
         yield "train"
         yield "add"
 

@@ -13,6 +13,7 @@ MATRICES = 4
 # On a CPU larger batches gain nothing: they leave the caches, and their pages are mapped anew for every batch.
 HOST_BYTES = 250_000_000
 SEED_BYTES = 500_000_000
+STORED = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Backend(Base):
@@ -23,21 +24,30 @@ class Backend(Base):
     batch : {"all", "memory", "seed"}
         Queries per matrix: all of them; as many as memory holds of what the computation really allocates; or the formula of
         the KeOps page, 500 MB / (4·d·n), which counts d numbers per pair although a matrix product needs one.
-    tf32 : bool
-        Let a GPU multiply matrices in TensorFloat-32: ten bits after the point in place of 23.
+    precision : {"float32", "tf32", "bfloat16", "float16"}
+        Of the numbers that the matrix product multiplies: 23, 10, 7 or 10 bits after the point. A GPU sums their products in
+        float32; of numbers of 16 bits a CPU's sum has 16 bits too.
     """
 
     packages = ("torch", "numpy")
 
-    def __init__(self, metric, device, threads, batch="all", tf32=False):
+    def __init__(self, metric, device, threads, batch="all", precision="float32"):
         super().__init__(metric, device, threads)
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
-        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
         self.torch_device = torch.device("cuda" if device == "gpu" else "cpu")
         if device == "gpu":
             torch.zeros(1, device=self.torch_device)  # creates the CUDA context: part of the import, not of the data's transfer
         self.batch = batch
+        self.precision = precision
+
+    def unsupported(self, k, n, d):
+        if self.precision != "float32" and not self.metric.expanded:
+            return f"{self.precision} is of matrix products, and the {self.metric.name} metric has none"
+        if self.precision == "tf32" and self.device == "cpu":
+            return "TensorFloat-32 is a GPU's"
+        return None
 
     def threads_used(self):
         return torch.get_num_threads()
@@ -52,14 +62,18 @@ class Backend(Base):
             # Not sample[nearest]: for that the host waits for a number of the device's.
             self.centre = torch.zeros_like(sample[0]) if self.metric.normalised else sample.index_select(0, nearest[None])[0]
             self.train_first = self.train[:, 0].clone()  # a view would keep the points that are replaced next
-            self.train = self.train - self.centre
-            self.train_sq = (self.train**2).sum(1)
+            self.train = self.stored(self.train)
+            self.train_sq = (self.train.float() ** 2).sum(1)
         yield "train"
         self.step = None if self.batch == "all" else self.queries_per_matrix()
         yield "add"
 
     def to_query_device(self, queries):
         return torch.from_numpy(queries).to(self.torch_device)
+
+    def stored(self, points):
+        """Centred points or queries, rounded to what is multiplied."""
+        return (points - self.centre).to(STORED[self.precision])
 
     def queries_per_matrix(self):
         """How many queries make a batch; the points are on the device by now."""
@@ -73,12 +87,18 @@ class Backend(Base):
     def least_queries(self, queries):
         return min(self.step or queries, queries)  # the whole matrix is what the variant without batches is about
 
+    def product(self, queries):
+        """Inner products of queries and points, float32."""
+        if self.device == "gpu" and self.train.dtype != torch.float32:
+            return torch.mm(queries, self.train.T, out_dtype=torch.float32)
+        return (queries @ self.train.T).float()
+
     def keys(self, queries):
         if self.metric.expanded:
-            centred = queries - self.centre
+            centred = self.stored(queries)
             return self.metric.expanded(
-                centred @ self.train.T,
-                (centred**2).sum(1, keepdim=True),
+                self.product(centred),
+                (centred.float() ** 2).sum(1, keepdim=True),
                 self.train_sq,
                 queries[:, :1],
                 self.train_first,

@@ -242,7 +242,7 @@ def phases(look):
 
 
 def roofline(look):
-    """Share of the machine's measured ceiling that exact brute forces reach at one K."""
+    """Share of the machine's measured ceiling that brute forces reach at one K."""
     return {
         "transform": [
             {"filter": "isValid(datum.ceiling_fraction)"},

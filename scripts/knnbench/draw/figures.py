@@ -1,5 +1,6 @@
 """How figures look: one colour per library, one marker per variant, and files that are the same for the same numbers."""
 
+import collections
 import contextlib
 import os
 import tempfile
@@ -53,7 +54,7 @@ plt.rcParams.update(
 
 
 def places(backends):
-    """Place of every backend in its family: the library's module, its colour, and the position among its variants.
+    """Place of every backend: its library, by what its module's name begins with; a colour; and which one of that colour it is.
 
     Parameters
     ----------
@@ -61,16 +62,19 @@ def places(backends):
 
     Returns
     -------
-    places : dict, name -> (module, colour, position)
+    places : dict, name -> (library, colour, position)
     """
-    families = {}
+    libraries = {}
     for name, entry in backends.items():
-        families.setdefault(entry["module"], []).append(name)
-    others = [module for module in families if module not in COLOURS]
-    colours = COLOURS | {module: OTHER_COLOURS[position % len(OTHER_COLOURS)] for position, module in enumerate(others)}
-    return {
-        name: (module, colours[module], position) for module, family in families.items() for position, name in enumerate(family)
-    }
+        libraries.setdefault(entry["module"].split("_")[0], []).append(name)
+    others = [library for library in libraries if library not in COLOURS]
+    colours = COLOURS | {library: OTHER_COLOURS[position % len(OTHER_COLOURS)] for position, library in enumerate(others)}
+    found, taken = {}, collections.Counter()
+    for library, names in libraries.items():
+        for name in names:
+            found[name] = (library, colours[library], taken[colours[library]])
+            taken[colours[library]] += 1
+    return found
 
 
 def styles(backends):

@@ -9,7 +9,7 @@ from knnbench.exchange.sides import CELL, read_side
 from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.folder import opened
 from knnbench.results.intervals import ratio
-from knnbench.results.roofline import least_time, least_work
+from knnbench.results.roofline import BYTES, least_time, least_work
 from knnbench.results.words import SAME, name_of
 
 SEARCH = ("dataset", "n_neighbors", "residency")
@@ -66,9 +66,10 @@ def expected_ratio(new, base, row):
     ceilings = [side.ceilings.get(row["device"]) or {} for side in (new, base)]
     if any(ceiling.get("status") != "ok" for ceiling in ceilings) or not row["n"]:
         return None
-    work = least_work(row["n"], row["queries"], row["d"], row["n_neighbors"])
-    here, there = (least_time(*work, ceiling) for ceiling in ceilings)
-    return here / there
+    precision = row["precision"] if row["precision"] in BYTES else "float32"  # as rows of earlier versions are
+    work = least_work(row["n"], row["queries"], row["d"], row["n_neighbors"], precision)
+    here, there = (least_time(*work, ceiling, precision) for ceiling in ceilings)
+    return here / there if here and there else None
 
 
 def judge(low, high, within):

@@ -1,6 +1,7 @@
 """What a device can reach at most: how fast it reads or copies memory, and how fast it multiplies matrices.
 
-The ceilings of the roofline. Float32, as the searches; the best of several tries, for a ceiling is not exceeded by accident.
+The ceilings of the roofline. Float32, as the searches, and the other precisions that the device multiplies in; the best of
+several tries, for a ceiling is not exceeded by accident.
 A worker measures, as a cell's does: whatever happens to it is said in the record, for results without ceilings are better than
 none. Standard library only, but for that worker.
 """
@@ -36,7 +37,8 @@ def fastest(work, synchronize):
 
 
 def on_host():
-    """What is timed on the host: (bytes, callable) of memory, (operations, callable) of matrices, and synchronize."""
+    """What is timed on the host: (bytes, callable) of memory, of each precision (operations, callable) of matrices, and
+    synchronize."""
     size = min(BYTES, (machine.available_memory() or BYTES * SHARE) // SHARE)
     import numba
     import numpy as np
@@ -57,23 +59,46 @@ def on_host():
     source, target = np.empty(size // 4, np.float32), np.empty(size // 4, np.float32)
     copy(target, source)
     generator = np.random.default_rng(0)
-    matrices = [generator.standard_normal((side, side), np.float32) for side in SIDES]
     memory = [(2 * source.nbytes, lambda: copy(source, target)), (source.nbytes, lambda: read(source))]  # as STREAM counts
-    products = [(2 * len(a) ** 3, functools.partial(np.matmul, a, a, out=np.empty_like(a))) for a in matrices]
-    return memory, products, lambda: None
+
+    def products(dtype, sides):
+        typed = [generator.standard_normal((side, side), dtype) for side in sides]
+        return [(2 * len(a) ** 3, functools.partial(np.matmul, a, a, out=np.empty_like(a))) for a in typed]
+
+    of = {"float32": SIDES, "float64": SIDES[:1]}  # every run waits for it
+    return memory, {name: functools.partial(products, name, sides) for name, sides in of.items()}, lambda: None
 
 
 def on_device():
     """The same on the GPU."""
     import torch
 
-    torch.set_float32_matmul_precision("highest")  # no TF32: exact backends do not use it
     source = torch.randn(BYTES // 4, device="cuda")
     target = torch.empty_like(source)
-    matrices = [torch.randn((side, side), device="cuda") for side in (*SIDES, 8192)]
     memory = [(2 * BYTES, lambda: target.copy_(source)), (BYTES, source.sum)]
-    products = [(2 * len(a) ** 3, functools.partial(torch.mm, a, a, out=torch.empty_like(a))) for a in matrices]
-    return memory, products, torch.cuda.synchronize
+
+    def products(name):
+        torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
+        dtype = torch.float32 if name == "tf32" else getattr(torch, name)
+        multiply = torch._int_mm if dtype == torch.int8 else torch.mm  # whose sums are int32
+        typed = [torch.randn((side, side), device="cuda").to(dtype) for side in (*SIDES, 8192)]
+        return [(2 * len(a) ** 3, functools.partial(multiply, a, a)) for a in typed]
+
+    names = ("float32", "tf32", "bfloat16", "float16", "int8", "float64")
+    return memory, {name: functools.partial(products, name) for name in names}, torch.cuda.synchronize
+
+
+def products_per_s(products, synchronize):
+    """Operations per second of each precision, as far as this device multiplies in it."""
+    found = {}
+    for name, made in products.items():
+        try:
+            found[name] = max(done / fastest(work, synchronize) for done, work in made())
+        except RuntimeError as error:
+            if name == "float32":
+                raise
+            print(f"no product of {name} matrices: {statuses.describe(error)}")
+    return found
 
 
 def work(device, threads, supervisor, *descriptors):
@@ -85,15 +110,16 @@ def work(device, threads, supervisor, *descriptors):
     try:
         memory, products, synchronize = on_device() if device == "gpu" else on_host()
         bytes_per_s = max(moved / fastest(work, synchronize) for moved, work in memory)
-        operations_per_s = max(done / fastest(work, synchronize) for done, work in products)
-        reporter.add(status="ok", bytes_per_s=bytes_per_s, operations_per_s=operations_per_s)
+        others = products_per_s(products, synchronize)
+        operations_per_s = others.pop("float32")
+        reporter.add(status="ok", bytes_per_s=bytes_per_s, operations_per_s=operations_per_s, operations_per_s_in=others)
     except Exception as error:
         reporter.add(status=statuses.classify(error, device), reason=statuses.describe(error))
     reporter.add(gpu_state=gpu.state() if device == "gpu" else None, noise=watch.report())
     isolation.leave()
 
 
-def supervise(device, threads, out, command):
+def supervise(device, threads, out, command, gpu_mhz=0):
     """Have the ceilings measured, and write their record.
 
     Parameters
@@ -102,10 +128,11 @@ def supervise(device, threads, out, command):
     threads : int
     out : Path
     command : list of str, the worker's, but for what it reports to
+    gpu_mhz : int, the clock at which a GPU is held, as for cells; 0 leaves it
     """
     isolation.die_with_parent(signal.SIGTERM)
     facts = machine.describe(device)
-    with isolation.machine_lock():
+    with isolation.machine_lock(), gpu.locked(gpu_mhz if device == "gpu" else 0):
         outcome = isolation.supervise(command, threads, device == "gpu")
     status, reason = statuses.conclude(outcome, device)
     print(f"{outcome.output}{status} {reason}")

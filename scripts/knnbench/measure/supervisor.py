@@ -139,7 +139,8 @@ def measure_quietly(arguments, command, threads, facts):
     for number in range(3):
         around = {"load": [machine.load()], "gpu_before": gpu.state() if arguments.device == "gpu" else None}
         until = arguments.job.deadline if arguments.job else math.inf
-        outcome = isolation.supervise([*command, "--worker"], threads, arguments.device == "gpu", until)
+        with gpu.locked((arguments.timing or {}).get("gpu_mhz", 0) if arguments.device == "gpu" else 0):
+            outcome = isolation.supervise([*command, "--worker"], threads, arguments.device == "gpu", until)
         around["load"].append(machine.load())
         status, _ = statuses.conclude(outcome, arguments.device)
         noise = outcome.found.get("noise", {})

@@ -10,7 +10,7 @@ from knnbench.results.calls import batch_quantiles, median_of_known, times
 from knnbench.results.flags import flags_of, is_no_control
 from knnbench.results.intervals import estimate, interval
 from knnbench.results.machines import machine_of
-from knnbench.results.roofline import least_time, least_work
+from knnbench.results.roofline import BYTES, least_time, least_work
 
 PHASES = ("import", "load", "transfer", "train", "add", "compile", "first_query")
 FIT = {"transfer", "train", "add"}
@@ -93,10 +93,13 @@ def row(config, cell, dataset, records, residency, ceiling):
         else:
             median, (low, high) = statistics.median(samples), median_interval(samples)
     control = backend["control"]
-    operations, moved = least_work(n, q, d, cell.k) if backend["exact"] and n and not control else (None, None)
+    precision = backend["parameters"].get("precision", "float32")
+    bounded = n and not control and precision in BYTES and (backend["exact"] or backend["brute_force"])
+    operations, moved = least_work(n, q, d, cell.k, precision) if bounded else (None, None)
     here = ceiling and machine_of(ceiling["machine"]) == machine_of(worst["machine"])
     if median and operations and not backend["prunes"] and here and ceiling["status"] == "ok":
-        fraction = least_time(operations, moved, ceiling) / median
+        least = least_time(operations, moved, ceiling, precision)
+        fraction = least and least / median
 
     def over_rounds(group, name, share=None):
         """Median over rounds of something in the records, None where no round has it."""
@@ -133,6 +136,7 @@ def row(config, cell, dataset, records, residency, ceiling):
         "label": backend.get("label", cell.backend),
         "exact": backend["exact"],
         "prunes": backend["prunes"],
+        "precision": precision,
         "device": cell.device,
         "residency": residency,
         "n_neighbors": cell.k,

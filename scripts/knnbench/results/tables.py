@@ -7,7 +7,8 @@ from knnbench.config.names import tell_apart
 # Of all tables that a run makes; the others are numbers, or true and false. A dataset may be called 1000, NA or true.
 TEXT = (
     *("suite", "dataset", "title", "metric", "backend", "label", "device", "residency", "status", "reason", "flags", "index"),
-    *("environment", "versions", "parameters", "node", "cpu", "governor", "gpu", "gpu_slowed_by", "dataset_sha256", "started"),
+    *("precision", "environment", "versions", "parameters", "node", "cpu", "governor", "gpu", "gpu_slowed_by"),
+    *("dataset_sha256", "started"),
     *("origin", "machine", "faster", "slower", "verdict", "claim", "says", "missing", "left_out"),
     *("name", "source", "along", "sizes", "time", "before", "after", "baseline_status", "why"),
 )

@@ -6,15 +6,17 @@ from pathlib import Path
 
 HASH = "--hash=sha256:"
 DEVICE_RUNTIME = ("nvidia-", "cuda-", "triton")
-HEADERS = ("nvidia-cuda-crt", "nvidia-cuda-cccl", "nvidia-cuda-nvcc-cu12")  # for KeOps: no PyTorch asks for them
+HEADERS = ("nvidia-cuda-crt", "nvidia-cuda-cccl", "nvidia-cuda-nvcc-cu12")  # for KeOps
+COMPILER = "nvidia-cutlass-dsl"  # for FlashLib
 
 
 def is_optional(name, pins):
     """Whether a pinned package may be absent, or of another version: the CUDA libraries beside PyTorch.
 
-    PyTorch has builds for several versions of CUDA and for none, and each asks for the libraries that it wants.
+    PyTorch has builds for several versions of CUDA and for none, and each asks for the libraries that it wants. What no PyTorch
+    asks for is not optional.
     """
-    return "torch" in pins and name.startswith(DEVICE_RUNTIME) and name not in HEADERS
+    return "torch" in pins and name.startswith(DEVICE_RUNTIME) and not name.startswith((*HEADERS, COMPILER))
 
 
 def read_pins(path):

@@ -1,5 +1,6 @@
 """NVIDIA GPUs as their driver knows them. All but their number needs nvidia-ml-py and is None without it."""
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -86,6 +87,45 @@ def pin():
             return each
     os.environ["CUDA_VISIBLE_DEVICES"] = choices[0]
     return choices[0]
+
+
+@contextlib.contextmanager
+def locked(mhz):
+    """Hold the clock of the GPU that a worker uses, as long as this lasts, where the driver permits it; 0 leaves it."""
+    if mhz:
+        ask("DeviceSetGpuLockedClocks", mhz, mhz)
+    try:
+        yield
+    finally:
+        if mhz:
+            ask("DeviceResetGpuLockedClocks")
+
+
+def page_locked(size):
+    """Take host memory that the GPU copies from directly, for as long as this process lives.
+
+    Parameters
+    ----------
+    size : int, bytes
+
+    Returns
+    -------
+    memory : ctypes array of bytes
+
+    Raises
+    ------
+    RuntimeError
+        The driver has none.
+    """
+    library, context, place = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p(), ctypes.c_void_p()
+    error = (
+        library.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0)
+        or library.cuCtxSetCurrent(context)
+        or library.cuMemHostAlloc(ctypes.byref(place), ctypes.c_size_t(size), 0)
+    )
+    if error:
+        raise RuntimeError(f"the driver locks no {size} bytes of host memory: error {error}")
+    return (ctypes.c_char * size).from_address(place.value)
 
 
 def describe():

@@ -6,7 +6,7 @@ import json
 # Of the timing section, what says how queries are timed; the rest says when and on what.
 QUERY_TIMING = (
     *("min_sample_s", "min_repeats", "max_repeats", "budget_s", "rel_ci", "pass_s", "max_query_s", "min_recall"),
-    *("batch_sizes", "batch_calls", "batch_budget_s", "seed"),
+    *("batch_sizes", "batch_calls", "batch_budget_s", "seed", "gpu_mhz", "pinned"),
 )
 
 

@@ -6,6 +6,9 @@ import threading
 import time
 from pathlib import Path
 
+from knnbench.system import compiler
+from knnbench.workflow.closure import closure
+
 TRIGGERS = ("mtime", "params", "input")
 
 
@@ -87,6 +90,25 @@ def check_clock(files):
             " Set it right, or say that these files are older than their results:"
             f" touch -d 2000-01-01 {' '.join(map(str, future))}"
         )
+
+
+def cannot_compile(backends, scripts):
+    """Say which backends write C++ that nothing here compiles: their cells will be unavailable.
+
+    Parameters
+    ----------
+    backends : list of dict, entries of the configuration
+    scripts : Path, folder of the scripts and of the library
+
+    Returns
+    -------
+    words : str or None
+        None if all can be compiled that these backends write.
+    """
+    modules = {entry["label"]: closure(scripts, f"knnbench/backends/{entry['module']}.py") for entry in backends}
+    writing = [label for label, files in modules.items() if scripts / "knnbench/system/compiler.py" in files]
+    reason = compiler.missing() if writing else None
+    return f"{' and '.join(writing)} will be unavailable: what is compiled here {reason}" if reason else None
 
 
 def check_triggers(triggers):

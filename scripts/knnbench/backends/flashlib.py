@@ -1,0 +1,59 @@
+"""FlashLib: distances and the nearest of them in one kernel, on an NVIDIA GPU of today."""
+
+import os
+import tempfile
+
+# What was compiled would be found again by later cells: a folder of its own lets every first query show its compile time.
+os.environ["TRITON_CACHE_DIR"] = tempfile.mkdtemp(prefix="triton-")
+
+import torch
+from flashlib.primitives.knn import flash_knn
+
+from knnbench.backends.base import Backend as Base
+
+# Its kernels multiply float32 as Triton's `tl.dot` does by default, in TensorFloat-32: `wrong_neighbors` has what that costs.
+STORED = {"tf32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Backend(Base):
+    """FlashLib's `flash_knn`.
+
+    Parameters
+    ----------
+    precision : {"tf32", "bfloat16", "float16"}
+    """
+
+    packages = ("flashlib", "triton", "torch", "numpy")
+    compiles = True
+
+    def __init__(self, metric, device, threads, precision="tf32"):
+        super().__init__(metric, device, threads)
+        torch.zeros(1, device="cuda")
+        self.dtype = STORED[precision]
+
+    def unsupported(self, k, n, d):
+        if self.metric.name not in ("euclidean", "angular"):  # unit vectors rank alike by both
+            return f"FlashLib has no {self.metric.name} metric"
+        return None
+
+    def fit(self, train):
+        self.train = self.to_query_device(train)
+        torch.cuda.synchronize()
+        yield "transfer"
+        yield "train"
+        yield "add"
+
+    def to_query_device(self, queries):
+        return torch.from_numpy(queries).to("cuda", self.dtype)
+
+    def compile(self, queries, k):
+        self.query(self.to_query_device(queries), k)  # Triton compiles for a shape
+
+    def query(self, queries, k):
+        return flash_knn(queries, self.train, k, return_distances=False)
+
+    def synchronize(self):
+        torch.cuda.synchronize()
+
+    def to_host(self, ids):
+        return ids.cpu().numpy()

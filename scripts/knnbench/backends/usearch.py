@@ -1,0 +1,53 @@
+"""USearch: its exact search, a kernel for every pair of a query and a point."""
+
+import numpy as np
+from usearch.index import MetricKind, search
+
+from knnbench.backends.base import Backend as Base
+
+# Of unit vectors the inner product ranks as the angle does, and divides nothing.
+METRICS = {"euclidean": MetricKind.L2sq, "angular": MetricKind.IP}
+
+
+def bits_of_bfloat16(values):
+    """float32 values rounded to bfloat16, to even, as the upper halves of their bits: NumPy has no such type."""
+    bits = values.view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+class Backend(Base):
+    """USearch's exact search.
+
+    Parameters
+    ----------
+    precision : {"float32", "bfloat16", "float16", "int8"}
+        What points and queries are stored in; int8 is scaled to the largest coordinate of the points.
+    """
+
+    packages = ("usearch", "numkong", "numpy")
+
+    def __init__(self, metric, device, threads, precision="float32"):
+        super().__init__(metric, device, threads)
+        self.precision = precision
+
+    def unsupported(self, k, n, d):
+        return None if self.metric.name in METRICS else f"USearch has no {self.metric.name} metric"
+
+    def fit(self, train):
+        self.scale = 127 / np.abs(train).max() if self.precision == "int8" else 1
+        self.train = self.to_query_device(train)
+        yield "transfer"
+        yield "train"
+        yield "add"
+
+    def to_query_device(self, queries):
+        if self.precision == "bfloat16":
+            return bits_of_bfloat16(queries)
+        if self.precision == "int8":
+            return np.clip(np.rint(queries * self.scale), -127, 127).astype(np.int8)
+        return queries.astype(self.precision, copy=False)
+
+    def query(self, queries, k):
+        kind = METRICS[self.metric.name]
+        found = search(self.train, queries, k, kind, exact=True, threads=self.threads, dtype=self.precision)
+        return found.keys.reshape(len(queries), k)
