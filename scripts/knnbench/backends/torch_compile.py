@@ -3,6 +3,7 @@
 Of one neighbour the minimum is in that kernel too, and no matrix of keys is stored; of several `topk` takes one per batch.
 """
 
+import functools
 import os
 import tempfile
 
@@ -18,6 +19,20 @@ import torch
 from knnbench.backends.torch import Backend as Torch
 
 
+torch._dynamo.config.recompile_limit = 64  # dimensions, values of K, and one query or several, until it gives up
+
+
+@functools.cache
+def search(metric):
+    """The compiled search under a metric: callable (queries, train, k) -> ids."""
+
+    def find(queries, train, k):
+        keys = metric.keys(queries[:, None], train)
+        return keys.argmin(1, keepdim=True) if k == 1 else keys.topk(k, dim=1, largest=False).indices
+
+    return torch.compile(find, fullgraph=True)
+
+
 class Backend(Torch):
     """PyTorch's compiler on the definition of a metric, in batches as large as memory has room for their keys."""
 
@@ -25,8 +40,7 @@ class Backend(Torch):
 
     def __init__(self, metric, device, threads):
         super().__init__(metric, device, threads, batch="memory")
-        torch._dynamo.reset()  # it counts what it compiles, and gives up
-        self.nearest = torch.compile(self.find, fullgraph=True)
+        self.nearest = search(metric)
 
     def fit(self, train):
         self.train = torch.from_numpy(train).to(self.torch_device)
@@ -34,10 +48,6 @@ class Backend(Torch):
         yield "train"
         self.step = self.queries_per_matrix()
         yield "add"
-
-    def find(self, queries, train, k):
-        keys = self.metric.keys(queries[:, None], train)
-        return keys.argmin(1, keepdim=True) if k == 1 else keys.topk(k, dim=1, largest=False).indices
 
     def compile(self, queries, k):
         for number in (1, 2):  # one query is compiled apart, all other numbers of them together
