@@ -18,7 +18,6 @@ import torch
 
 from knnbench.backends.torch import Backend as Torch
 
-
 torch._dynamo.config.recompile_limit = 64  # dimensions, values of K, and one query or several, until it gives up
 
 
