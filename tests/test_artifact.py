@@ -111,7 +111,7 @@ def test_made_checked_moved_drawn_measured_and_compared(project, tmp_path, offli
         "records/toy-euclidean/keops-cpu/k10.round1.json",
     ):
         assert (folder / name).is_file()
-    assert list(folder.glob("published/test/logs/measure_cell/toy-hyperbolic/torch-batch-cpu/*.log"))
+    assert list(folder.glob("published/test/logs/measure_cell/toy-hyperbolic/sklearn-brute-cpu/*.log"))
     assert not list(folder.rglob("*.pyc"))
     # Text has a font in the files, the same on every machine.
     for name in ("toy-euclidean.memory.pdf", "toy-hyperbolic.recall.pdf"):
