@@ -43,8 +43,8 @@ def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="also what takes long (marked full)")
 
 
-# The files that take longest come first, a file is one worker's, and those that measure cells, which take turns, alternate with those
-# that do not.
+# The files that take longest come first, a file is one worker's, and those that measure cells, which take turns, alternate with
+# those that do not.
 LONGEST = (
     *("test_artifact.py", "test_backends.py", "test_lost.py", "test_house.py", "test_workflow.py", "test_report.py"),
     *("test_machines.py", "test_driver.py", "test_gpu_suite.py"),
