@@ -135,7 +135,11 @@ def test_what_leaves_the_device_is_seen(environments, guard, mutant):
 
 
 # Libraries of CUDA 12 that FAISS asks for and PyTorch's wheels bring: 660 MB, none of which is run here.
-OF_CUDA = ("libcudart.so.12", "libcublas.so.12", "libcurand.so.10")
+OF_CUDA = {
+    "libcudart.so.12": "cuda_runtime",
+    **dict.fromkeys(("libcublas.so.12", "libcublasLt.so.12"), "cublas"),
+    "libcurand.so.10": "curand",
+}
 CALLS = """
 import ast, sys, faiss, faiss.contrib.torch_utils
 for path in sys.argv[1:]:
@@ -150,21 +154,22 @@ def test_faiss_has_what_is_called(environments, tmp_path):
     """The wheel with GPU code imports, with empty libraries for CUDA's, and has every name that our backends use."""
     _, pins = read_pins(ROOT / "envs/faiss-gpu.yaml")
     place = tmp_path / "wheel"
-    wanted = ["--no-deps", "--target", place, f"faiss-gpu=={pins['faiss-gpu']}"]
+    wanted = ["--no-deps", "--target", place, *(f"{name}=={pins[name]}" for name in ("faiss-gpu", "packaging"))]
     with alone():
         subprocess.run([sys.executable, "-m", "uv", "pip", "install", "--quiet", *wanted], check=True)
-    (library,) = place.glob("faiss/_swigfaiss.*so")
-    symbols = subprocess.run(["objdump", "-T", library], capture_output=True, text=True, check=True).stdout
-    for name in OF_CUDA:
+    symbols = subprocess.run(["objdump", "-T", place / "faiss/libfaiss.so"], capture_output=True, text=True, check=True).stdout
+    for name, wheel in OF_CUDA.items():
+        folder = place / "nvidia" / wheel / "lib"
+        folder.mkdir(parents=True, exist_ok=True)
         of_it = {line.split()[-1] for line in symbols.splitlines() if "*UND*" in line and f"({name})" in line}
         (tmp_path / "versions").write_text(f"{name} {{ global: *; }};")
         source = "".join(f"int {symbol}() {{ return 0; }}\n" for symbol in of_it)
         compiler = ["gcc", "-x", "c", "-", "-shared", "-fPIC", "-w", f"-Wl,-soname,{name},--version-script={tmp_path}/versions"]
-        subprocess.run([*compiler, "-o", tmp_path / name], input=source, text=True, check=True)
+        subprocess.run([*compiler, "-o", folder / name], input=source, text=True, check=True)
     modules = [ROOT / f"scripts/knnbench/backends/{name}.py" for name in ("faiss", "faiss_knn")]
     done = subprocess.run(
         [environments / "torch/bin/python", "-c", CALLS, *modules],
-        env=os.environ | {"PYTHONPATH": str(place), "LD_LIBRARY_PATH": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": str(place)},
         capture_output=True,
         text=True,
     )
