@@ -48,6 +48,8 @@ def test_from_wheels_to_published(bare, tmp_path):
         assert sum(path.stat().st_size for path in folder.iterdir()) < 64 * 2**20
         assert call("setup", folder.name) == (0, "")
     assert call("all", "rehearsal", minutes="0") == (75, "There is more to do: call it again.\n")
+    (bare / ".gpu/done").mkdir()
+    (bare / ".gpu/done/selftest").touch()  # minutes, and a test of its own
     status, said = call("all", "rehearsal")
     assert status == 0 and said.endswith("published/rehearsal\n"), said[-3000:]
     timings = pd.read_csv(bare / "published/rehearsal/timings.csv")
