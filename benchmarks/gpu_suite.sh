@@ -65,7 +65,7 @@ wheels)
     "$python" -m pip wheel --quiet --no-deps --wheel-dir wheels connection_pool pykeops keopscore
     "$python" -m pip download --quiet --dest wheels --python-version "${TARGET_PYTHON:-3.12}" --only-binary=:all: \
         --find-links wheels 'snakemake==9.27.*' vl-convert-python pikepdf faiss-cpu diptest usearch pykdtree pynear \
-        pytest pytest-xdist hypothesis
+        pytest pytest-xdist hypothesis pybind11
     rm -f wheels/{numpy,scipy,pandas,matplotlib,pillow,torch}-*.whl
     folder=1 size=0
     for wheel in wheels/*.whl; do

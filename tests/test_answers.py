@@ -274,6 +274,8 @@ def test_recommend():
     assert ranked[0]["total"] == pytest.approx(1.5)  # not the hundredth of a pass over a hundred queries
     ranked, out = recommend(problem(n_train=1e9), rows)
     assert ranked == [] and all("too far" in why for _, why in out)
+    twice = [candidate("brute", 1.0, status="timeout_query", queries_per_s=None), candidate("brute", 1.0)]  # of two folders
+    assert [each["name"] for each in recommend(problem(), twice)[0]] == ["brute"]
 
 
 def test_bold_only_where_it_is_distinguishable():

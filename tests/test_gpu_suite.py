@@ -54,7 +54,8 @@ def test_from_wheels_to_published(bare, tmp_path):
     assert status == 0 and said.endswith("published/rehearsal\n"), said[-3000:]
     timings = pd.read_csv(bare / "published/rehearsal/timings.csv")
     found = timings[timings["device"] == "cpu"].set_index(["dataset", "backend"])["status"]
-    assert set(found.drop("keops", level="backend")) == {"ok"}  # whose wheels want headers that are not everywhere
+    assert set(found.drop("faiss-flat", level="backend")) == {"ok"}
+    assert set(found.xs("faiss-flat", level="backend")) <= {"ok", "low_recall"}  # which float32 costs far from the origin
     assert (bare / "published/rehearsal/provenance.json").exists()
     # What is done is done: nothing is measured again.
     assert call("all", "rehearsal", minutes="0") == (0, "published/rehearsal\n")

@@ -36,6 +36,8 @@ def program(name, line):
 # itself, the headers and the compiler in this folder instead.
 os.environ["KEOPS_CACHE_FOLDER"] = str(FOLDER / "cache")
 os.environ["CXX"] = program("cxx", f'exec {shlex.join(COMPILER)} "$@"')
+if importlib.util.find_spec("pybind11") is None:
+    raise ImportError("KeOps needs pybind11: pip install pybind11")
 for package in ("keopscore", "pykeops"):
     shutil.copytree(Path(importlib.util.find_spec(package).origin).parent, FOLDER / "lib" / package)
 sys.path.insert(0, str(FOLDER / "lib"))

@@ -17,6 +17,11 @@ def steps(ask, row):
     return [math.log10(asked / measured) for asked, measured in pairs]
 
 
+def distance(ask, row):
+    """How far a cell is from what is asked; of equally far ones, those that have a time come first."""
+    return math.hypot(*steps(ask, row)), row["queries_per_s"] is None
+
+
 def recommend(ask, rows):
     """Rank the backends for a problem by the time of the fit and of all queries, asked in one call.
 
@@ -46,7 +51,7 @@ def recommend(ask, rows):
             absent[row["curve"]] = (row["name"], f"{row['status']} here")
             continue
         best = nearest.get(row["curve"])
-        if best is None or math.hypot(*steps(ask, row)) < math.hypot(*steps(ask, best)):
+        if best is None or distance(ask, row) < distance(ask, best):
             nearest[row["curve"]] = row
     ranked, out = [], [why for curve, why in absent.items() if curve not in nearest]
     for row in nearest.values():
