@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 import torch
 
-from knnbench.problem.metrics import METRICS
+from knnbench.problem.datasets import metric_in
+from knnbench.problem.metrics import Operations
 
 TRAIN_BLOCK, QUERY_BLOCK = 2**14, 2**11  # a matrix of keys takes 256 MiB
 
@@ -29,19 +30,22 @@ def nearest(metric, train, test, k, device):
     -------
     ids : Tensor, shape (q, k), int64
     """
-    queries = torch.as_tensor(test[:], dtype=torch.float64, device=device)
-    keys = torch.full((len(queries), k), torch.inf, dtype=torch.float64, device=device)
+    operations, of = Operations(torch), {"dtype": torch.float64, "device": device}
+    queries = torch.as_tensor(test[:], **of)
+    keys = torch.full((len(queries), k), torch.inf, **of)
     ids = torch.full((len(queries), k), -1, dtype=torch.int64, device=device)
     for first in range(0, len(train), TRAIN_BLOCK):
-        points = torch.as_tensor(train[first : first + TRAIN_BLOCK], dtype=torch.float64, device=device)
+        points = torch.as_tensor(train[first : first + TRAIN_BLOCK], **of)
         new = torch.arange(first, first + len(points), device=device)
         for start in range(0, len(queries), QUERY_BLOCK):
             rows = slice(start, start + QUERY_BLOCK)
             some = queries[rows, :, None]
-            total = torch.zeros((len(some), len(points)), dtype=torch.float64, device=device)
+            weights = metric.weight(operations, queries[rows])[:, None], metric.weight(operations, points)
+            total = torch.full((len(some), len(points)), 0 if metric.reduce == "sum" else -torch.inf, **of)
             for axis in range(points.shape[1]):
-                total += metric.term(some[:, axis], points[:, axis])
-            found = torch.cat([keys[rows], metric.finish(total, some[:, 0], points[:, 0])], dim=1)
+                terms = metric.term(operations)(some[:, axis], points[:, axis])
+                total = total.add_(terms) if metric.reduce == "sum" else torch.maximum(total, terms)
+            found = torch.cat([keys[rows], metric.finish(operations)(total, *weights)], dim=1)
             keys[rows], places = found.topk(k, dim=1, largest=False)
             ids[rows] = torch.cat([ids[rows], new.expand(len(some), -1)], dim=1).gather(1, places)
     return ids
@@ -57,7 +61,7 @@ def main():
     with h5py.File(arguments.data, "r") as file:
         train, test = file["train"], file["test"]
         k = min(arguments.k, len(train))
-        ids = nearest(METRICS[file.attrs["distance"]], train, test, k, torch.device(arguments.device))
+        ids = nearest(metric_in(file), train, test, k, torch.device(arguments.device))
     np.save(arguments.out, ids.cpu().numpy())
 
 

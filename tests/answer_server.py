@@ -12,14 +12,24 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 from knnbench.measure.cell import PHASES
+from knnbench.measure.lifted import Lifted
 from knnbench.problem.metrics import METRICS
 
 
-def answer(module, metric, device, parameters, train, queries=None, k=1, saves=False, build=None):
+def answer(module, metric, device, parameters, train, queries=None, k=1, saves=False, build=None, lifts=False):
     """Do what a cell does, without the clock: ids of shape (q, k), or the words of why not; of a `build`, its saved bytes."""
     Backend = importlib.import_module(f"knnbench.backends.{module}").Backend
-    backend = Backend(METRICS[metric], device, 1, **parameters)
-    if reason := backend.unsupported(k, *train.shape):
+
+    def opened():
+        backend = Backend(METRICS[metric], device, 1, **parameters)
+        reason = backend.unsupported(k, *train.shape)
+        if reason and lifts and backend.lifts:
+            backend, reason = Lifted(Backend(METRICS["inner-product"], device, 1, **parameters), METRICS[metric]), None
+            backend.look_at(train)
+        return backend, reason
+
+    backend, reason = opened()
+    if reason:
         return reason
     backend.build = build or 0
     phases = []
@@ -32,7 +42,7 @@ def answer(module, metric, device, parameters, train, queries=None, k=1, saves=F
             backend.save(Path(folder, "index"))
             if build is not None:
                 return Path(folder, "index").read_bytes()
-            backend = Backend(METRICS[metric], device, 1, **parameters)
+            backend, _ = opened()
             backend.load(Path(folder, "index"))
     return backend.to_host(backend.query(backend.to_query_device(queries), k))
 

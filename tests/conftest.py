@@ -19,6 +19,7 @@ import psutil
 import pytest
 import yaml
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from knnbench.system import gpu
 
@@ -43,12 +44,25 @@ def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="also what takes long (marked full)")
 
 
-# The files that take longest come first, a file is one worker's, and those that measure cells, which take turns, alternate with
-# those that do not.
+# The files that take longest come first, and those that measure cells, which take turns, alternate with those that do not.
 LONGEST = (
-    *("test_artifact.py", "test_backends.py", "test_lost.py", "test_house.py", "test_workflow.py", "test_report.py"),
-    *("test_machines.py", "test_driver.py", "test_gpu_suite.py"),
+    *("test_artifact.py", "test_house.py", "test_backends.py", "test_gpu_suite.py", "test_machines.py", "test_lost.py"),
+    *("test_slurm.py", "test_report.py", "test_workflow.py", "test_driver.py"),
 )
+# A file is one worker's, whose tests share what they made; but for these, whose tests take minutes each and share little.
+APART = ("tests/test_workflow.py", "tests/test_driver.py")
+
+
+class Scheduling(LoadFileScheduling):
+    """pytest-xdist's by files, with tests of their own."""
+
+    def _split_scope(self, nodeid):
+        return nodeid if nodeid.startswith(APART) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -52,7 +52,7 @@ BRUTE = {"module": "sklearn", "exact": True, "environments": {"cpu": "sklearn"}}
         ),
         (
             {"datasets__new": GOOD_DATASET | {"path": "x"}},
-            "source 'normal' does not use path; it takes d, n, offset, queries, seed",
+            "source 'normal' does not use path; it takes centre, d, n, offset, queries, seed, self",
         ),
         ({"datasets__new": {"metric": "euclidean", "source": "normal", "n": 5}}, "source 'normal' needs d"),
         ({"datasets__new": {"metric": "euclidean", "source": "file"}}, "needs test, train .or path"),
@@ -247,7 +247,7 @@ def test_cells_of_the_paper():
 def test_downloads_are_shared_and_never_confused():
     config = resolved()
     files = downloads(config)
-    assert len(files) == 9 and {"glove-25-angular.hdf5", "mnist-784-euclidean.hdf5"} < set(files)
+    assert len(files) == 15 and {"glove-25-angular.hdf5", "mnist-784-euclidean.hdf5"} < set(files)
     assert files["glove-100-angular.hdf5"][1].startswith("544af1d5")
     config["datasets"]["mnist-manhattan"]["sha256"] = "A" * 64
     assert downloads(config)["mnist-784-euclidean.hdf5"][1] == "a" * 64
@@ -260,7 +260,7 @@ def test_downloads_are_shared_and_never_confused():
     config["datasets"]["mnist-manhattan"]["url"] = "https://elsewhere.org/mnist-784-euclidean.hdf5"
     config["datasets"]["new"] = {"url": "https://third.org/mnist-784-euclidean.hdf5"}
     more = downloads(config)
-    assert set(files) < set(more) and len(more) == 11 and len({url for url, _ in more.values()}) == 11
+    assert set(files) < set(more) and len(more) == 17 and len({url for url, _ in more.values()}) == 17
     assert all(re.fullmatch(r"mnist-784-euclidean-[0-9a-f]{8}\.hdf5", name) for name in set(more) - set(files))
 
 
@@ -300,7 +300,7 @@ def test_numbers_of_the_command_line():
 
 
 def test_defaults_are_filled_in():
-    config = {key: copy.deepcopy(CONFIG[key]) for key in ("suite", "datasets", "backends", "suites")}
+    config = {key: copy.deepcopy(CONFIG[key]) for key in ("suite", "metrics", "datasets", "backends", "suites")}
     resolve(config, SCHEMA)
     assert config["timing"] == CONFIG["timing"] and config["figures"] == CONFIG["figures"]
     assert config["datasets"]["rd-b"]["queries"] == 10_000

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 
 from knnbench.problem.datasets import Unavailable, read_dataset, renumber
+from knnbench.problem.making import make_dataset
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import DataError, check_points, in_blocks
 from knnbench.problem.rounding import Rounding
@@ -244,7 +245,58 @@ def test_what_float32_loses_is_kept_with_the_dataset(tmp_path):
     np.save(tmp_path / "a.npy", LOST["times"][0])
     done = make(tmp_path, {"metric": "manhattan", "source": "file", "train": "a.npy", "test": "a.npy"}, check=False)
     with h5py.File(tmp_path / "out.hdf5") as file:
-        assert file.attrs["remarks"] in done.stdout and "of 2,000 distinct points 1 are left" in done.stdout
+        said = file.attrs["remarks"].splitlines()
+        assert file.attrs["rows_merged"] == 1999 / 2000 and file.attrs["queries_changed"] > 0.9
+    assert len(said) == 2 and all(line in done.stdout for line in said) and "of 2,000 distinct points 1 are left" in said[0]
+    assert re.search(r"gives 9.*% of the queries other nearest neighbours .*; say centre: true", said[1])
+
+
+EARTH = np.random.default_rng(0).normal(size=(2000, 3)) * 5 + [4e6, 1e6, 5e6]  # metres from its middle, some metres apart
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_what_float32_changes_and_centring_keeps(tmp_path, monkeypatch, own):
+    """Against neighbours that are sorted in float64 here."""
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / "a.npy", EARTH)
+    np.save(tmp_path / "b.npy", EARTH[:200] + 0.25)
+    settings = {"metric": "euclidean", "source": "file", "train": "a.npy"} | ({"self": True} if own else {"test": "b.npy"})
+    queries = EARTH if own else EARTH[:200] + 0.25
+    matrix = ((queries[:, None] - EARTH) ** 2).sum(-1)
+    if own:
+        np.fill_diagonal(matrix, np.inf)
+    expected = np.sort(np.argsort(matrix, axis=1)[:, :10], axis=1)
+    for more in ({}, {"centre": True}):
+        make_dataset({"title": "A title"} | settings | more, ["a.npy"], out := tmp_path / "out.hdf5")
+        with h5py.File(out) as file:
+            found = np.sort(file["neighbors"][:, :10], axis=1)
+            some = np.sort(np.random.default_rng(0).permutation(len(queries))[:1000])
+            differs = (found != expected).any(axis=1)[some].mean()
+            assert file.attrs["queries_changed"] == pytest.approx(differs, abs=0.002)
+            assert (differs == 0) if more else (differs > 0.2)
+            assert ("remarks" in file.attrs) != bool(more)
+            assert (file.attrs["rows_merged"] == 0) == bool(more)
+
+
+@pytest.mark.parametrize("k", [3, 100])
+def test_points_that_are_their_own_queries(tmp_path, monkeypatch, k):
+    """With duplicates, whose neighbours include each other and never themselves; all of them, or a sample."""
+    monkeypatch.chdir(tmp_path)
+    points = np.random.default_rng(0).integers(0, 4, (300, 3)).astype(np.float32)
+    np.save(tmp_path / "a.npy", points)
+    settings = {"metric": "manhattan", "source": "file", "train": "a.npy", "self": True, "truth_k": k}
+    for more, q in (({}, 300), ({"queries": 40}, 40)):
+        make_dataset({"title": "A title"} | settings | more, ["a.npy"], tmp_path / "out.hdf5")
+        dataset = read_dataset(tmp_path / "out.hdf5")
+        assert (
+            dataset.test.shape == (q, 3)
+            and np.array_equal(dataset.test, points[dataset.own])
+            and dataset.neighbors.shape == (q, k)
+        )
+        matrix = np.abs(points[dataset.own][:, None] - points).sum(-1).astype(float)
+        matrix[np.arange(q), dataset.own] = np.inf
+        assert np.array_equal(dataset.distances, np.sort(matrix, axis=1)[:, :k])
+        assert np.array_equal(np.take_along_axis(matrix, dataset.neighbors, 1), dataset.distances)
 
 
 def test_a_download_that_is_gone_is_no_reason_to_measure_again(tmp_path):
@@ -260,6 +312,24 @@ def test_a_downloaded_file_without_points_is_unavailable(tmp_path):
     out = make(tmp_path, {"metric": "euclidean", "source": "url", "url": "http://host/file.hdf5"}, receipt)
     with pytest.raises(Unavailable, match="has no dataset 'test'"):
         read_dataset(out)
+
+
+@pytest.mark.parametrize(("said", "metric"), [("ip", "inner-product"), ("cosine", "angular"), ("normalized", "angular")])
+def test_a_file_of_vibe(tmp_path, said, metric):
+    """Its layout: ann-benchmarks', with other names of metrics, and arrays to learn from that are not searched."""
+    generator = np.random.default_rng(0)
+    train, test = generator.normal(size=(200, 6)).astype("f4"), generator.normal(size=(9, 6)).astype("f4") + 1
+    scale = 1 if said == "ip" else np.linalg.norm(train, axis=1)
+    truth = np.argsort(-(test @ train.T) / scale, axis=1)[:, :100].astype("i4")
+    more = {"learn": train[:50], "learn_neighbors": truth[:5], "avg_distances": truth[:, 0].astype("f4"), "distances": truth}
+    settings, receipt = download_of(tmp_path, train=train, test=test, neighbors=truth, **more)
+    with h5py.File(tmp_path / "file.hdf5", "r+") as file:
+        file.attrs["distance"] = said
+    make_dataset({"title": "VIBE"} | settings | {"metric": metric}, [receipt], tmp_path / "out.hdf5")
+    dataset = read_dataset(tmp_path / "out.hdf5")
+    assert np.array_equal(dataset.neighbors, truth) and dataset.metric.name == metric
+    with h5py.File(tmp_path / "out.hdf5") as file:
+        assert file.attrs["hosted_neighbors_recall"] == 1
 
 
 def write_hdf5(path, **datasets):

@@ -13,7 +13,7 @@ from test_datasets import make
 
 from knnbench.exchange.validate import validate
 from knnbench.problem.hardness import hardness, local_dimensions
-from knnbench.problem.metrics import METRICS
+from knnbench.problem.metrics import METRICS, PAGE
 from knnbench.problem.points import check_points
 from knnbench.problem.truth import exact_neighbors
 from knnbench.results.datasets import dataset_rows
@@ -105,7 +105,7 @@ def test_norms():
     assert found("euclidean", np.zeros((3, 2)), points[:, :2])["norm_spread"] is None
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", PAGE)
 def test_queries_from_elsewhere_are_far_away(metric):
     train, same = (np.abs(np.random.default_rng(seed).normal(size=(5000, 6))) + 0.1 for seed in (0, 1))
     assert found(metric, train, same)["query_distance_ratio"] == pytest.approx(1, rel=0.1)
@@ -146,6 +146,8 @@ HARD = {
     "duplicates": 0.125,
     "norm_spread": 0.75,
     "query_distance_ratio": 1.5,
+    "rows_merged": 0.25,
+    "queries_changed": 0.5,
 }
 
 
@@ -155,14 +157,14 @@ def table(has, ks=(1, 2, 50)):
 
 
 def test_a_row_per_dataset_and_k():
-    size = ("data", "Data", "euclidean", 500, 4, 50)
+    size, rounded = ("data", "Data", "euclidean", 500, 4, 50), (0.25, 0.5)
     assert table(ATTRIBUTES | HARD) == [
-        (*size, 1, None, 4.0, 0.5, 0.125, 0.75, 1.5),
-        (*size, 2, 2.5, 3.0, None, 0.125, 0.75, 1.5),
-        (*size, 50, None, None, None, 0.125, 0.75, 1.5),  # beyond what is kept
+        (*size, 1, None, 4.0, 0.5, 0.125, 0.75, 1.5, *rounded),
+        (*size, 2, 2.5, 3.0, None, 0.125, 0.75, 1.5, *rounded),
+        (*size, 50, None, None, None, 0.125, 0.75, 1.5, *rounded),  # beyond what is kept
     ]
-    assert table(ATTRIBUTES, [1]) == [(*size, 1, *[None] * 6)]  # a file of an earlier version
-    assert table({"distance": "euclidean", "unavailable": "no host"}, [1]) == [(*size[:3], *[None] * 3, 1, *[None] * 6)]
+    assert table(ATTRIBUTES, [1]) == [(*size, 1, *[None] * 8)]  # a file of an earlier version
+    assert table({"distance": "euclidean", "unavailable": "no host"}, [1]) == [(*size[:3], *[None] * 3, 1, *[None] * 8)]
 
 
 @pytest.fixture

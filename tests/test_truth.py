@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from knnbench.problem import truth
 from knnbench.problem.datasets import TRUTH_K, map_array, write_points
-from knnbench.problem.metrics import METRICS
+from knnbench.problem.metrics import METRICS, PAGE
 from knnbench.problem.points import check_points, in_blocks
 from knnbench.problem.recall import exact_distances, score
-from knnbench.problem.truth import SPARE, by_differences, by_products, exact_neighbors, rank
+from knnbench.problem.truth import SPARE, blocks, by_differences, by_products, exact_neighbors, rank
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -25,7 +25,7 @@ def kernels():
         yield
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", PAGE)
 def test_a_small_problem_needs_no_kernel(metric, monkeypatch):
     """The same neighbours, the same distances; points that are there twice are in the order of their numbers."""
     points = np.random.default_rng(0).integers(1, 4, (200, 3)).astype(np.float32)
@@ -56,7 +56,7 @@ def points_of(metric, generator, shape, grid):
     return check_points(np.ceil(points / grid) * grid if grid else points, METRICS[metric], "points")
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", PAGE)
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300), d=st.integers(1, 20), grid=st.sampled_from([0, 0.25]))
 def test_exact_neighbors_equal_a_sorted_matrix(metric, seed, n, d, grid):
@@ -93,7 +93,7 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", PAGE)
 @pytest.mark.parametrize("d", [3, 17, 100])  # differences; matrix products
 @pytest.mark.parametrize("kind", HARD)
 def test_float32_is_never_believed(metric, d, kind, capsys):
@@ -106,7 +106,7 @@ def test_float32_is_never_believed(metric, d, kind, capsys):
         assert ("no certificate" in capsys.readouterr().out) == (not certain)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", PAGE)
 @pytest.mark.parametrize("n", [400, 1000, 1010, 20_000])  # fewer than K, as many, fewer than candidates, several blocks
 @pytest.mark.parametrize("d", [3, 20])
 def test_a_thousand_neighbors(metric, n, d, capsys):
@@ -117,7 +117,7 @@ def test_a_thousand_neighbors(metric, n, d, capsys):
     check_against_a_sorted_matrix(metric, train[np.arange(n) % 300], queries, 1000)  # every point several times
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", PAGE)
 @pytest.mark.parametrize("kind", ["spread", "heavy tails", "clusters", "far"])
 def test_no_other_point_is_below_the_floor(metric, kind):
     """The certificate itself: a bound on float32's error that holds, and that is not so low that it never serves."""
@@ -127,17 +127,17 @@ def test_no_other_point_is_below_the_floor(metric, kind):
     queries = queries.astype(float)
     exact = METRICS[metric].keys(queries[:, None], train.astype(float))
     with ThreadPoolExecutor(2) as pool:
-        passes = [by_differences(METRICS[metric], train, queries, 10, pool, np.float32)]
+        passes = [by_differences(METRICS[metric], blocks(train), queries, 10, pool, np.float32)]
         if METRICS[metric].expanded:
             passes.append(by_products(METRICS[metric], train, queries, 10, pool))
-    for ids, floor in passes:
-        others = exact.copy()
+    for found, floor in passes:
+        ids, others = found.ids, exact.copy()
         np.put_along_axis(others, ids, np.inf, axis=1)
         assert (floor <= others.min(axis=1)).all()
         assert kind != "spread" or (floor > 0.999 * np.take_along_axis(exact, ids, 1).max(axis=1)).all()
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", PAGE)
 @pytest.mark.parametrize("k", [TRUTH_K, 1000])
 def test_a_gpu_proposes_the_same_neighbors(metric, k, environments, tmp_path):
     """The script that searches on a GPU, here on PyTorch's CPU."""

@@ -44,15 +44,16 @@ figures: {formats: [svg]}
 """
 
 
-def expected_cells(suite):
+def expected_cells(suite, **changes):
     config = copy.deepcopy({**CONFIG, "suite": suite})
+    config["suites"][suite] |= changes
     resolve(config, SCHEMA)
     return {(cell.dataset, cell.backend, cell.device, str(cell.k)) for cell in cells(config)}
 
 
-def expected_jobs(suite):
+def expected_jobs(suite, **changes):
     """Cells that get a job: those of a GPU only where there is one."""
-    return {cell for cell in expected_cells(suite) if cell[2] in DEVICES}
+    return {cell for cell in expected_cells(suite, **changes) if cell[2] in DEVICES}
 
 
 def write_overlay(project, text, name="mine.yaml"):
@@ -100,13 +101,15 @@ def test_wrong_configuration_stops_before_any_job(arguments, words):
 MAIN = ("--config", "suite=test", "timing={max_fit_s: 3600, max_query_s: 3600, budget_s: 0.1}")
 
 
-def test_main_job(project):
+@pytest.mark.parametrize("k", [10, pytest.param(1, marks=pytest.mark.full)])
+def test_main_job(project, k):
     """Suite `test`, all backends: every cell has its row, every exact answer is exact, and a second call does nothing."""
-    first = snakemake("--resources", "gpu=1", *MAIN, cwd=project)
+    main = (*MAIN, f"suites={{test: {{datasets: [toy-euclidean, toy-hyperbolic], n_neighbors: [{k}]}}}}")
+    first = snakemake("--resources", "gpu=1", *main, cwd=project)
     timings = pd.read_csv(project / "results/test/timings.csv")
     controls = pd.read_csv(project / "results/test/controls.csv")
     every = pd.concat([timings, controls])
-    listed = [(*cell, place) for cell in expected_cells("test") for place in residencies(cell[2])]
+    listed = [(*cell, place) for cell in expected_cells("test", n_neighbors=[k]) for place in residencies(cell[2])]
     rows = every[["dataset", "backend", "device", "n_neighbors", "residency"]].astype(str)
     assert sorted(rows.itertuples(index=False, name=None)) == sorted(listed)
     assert controls["control"].all() and not timings["control"].any()
@@ -131,8 +134,6 @@ def test_main_job(project):
     assert (done[["queries_per_s", "max_rss_bytes", "loaded_bytes", "single_calls"]] > 0).all().all()
     saves = done["backend"].isin([name for name, entry in CONFIG["backends"].items() if entry.get("saves")])
     assert (done["index_bytes"].notna() == saves).all()
-    for _, rows in done[saves].groupby(["dataset", "backend"]):
-        assert rows["fit_s"].nunique() == 1  # built once for all K
     assert (done["ceiling_fraction"].notna() == (done["exact"] & ~done["prunes"])).all()
     assert (done["query_low_s"] <= done["query_median_s"]).all() and (done["query_median_s"] <= done["query_high_s"]).all()
     samples = pd.read_csv(project / "results/test/samples.csv")
@@ -152,28 +153,28 @@ def test_main_job(project):
     saved = yaml.safe_load((project / "results/test/config.yaml").read_text())
     assert saved["suite"] == "test" and saved["timing"]["rel_ci"] == CONFIG["timing"]["rel_ci"]
     for words in (
-        "Fastest exact backend at K = 10",
+        f"Fastest exact backend at K = {k}",
         "Did not run (",
         "results/test/timings.csv",
         "results/test/figures/toy-eu",
     ):
         assert words in first.stdout
-    jobs = len(expected_jobs("test"))
+    jobs = len(expected_jobs("test", n_neighbors=[k]))
     assert f"Cells: {jobs} of {jobs}; " in first.stdout and "about 0 s left" in first.stdout
     said = first.stdout.index("\nOpen results/test/report.html\n")
     assert said < first.stdout.index("Fastest exact backend") and len(first.stdout.splitlines()) < 3 * jobs
-    log = (project / "logs/measure_cell/toy-euclidean/faiss-flat-cpu/k10.round0.log").read_text()
+    log = (project / f"logs/measure_cell/toy-euclidean/faiss-flat-cpu/k{k}.round0.log").read_text()
     before = records(project)
 
-    by_hand = log.splitlines()[0].replace("k10.round0.json", "by-hand.json")
+    by_hand = log.splitlines()[0].replace(f"k{k}.round0.json", "by-hand.json")
     subprocess.run(by_hand, shell=True, cwd=project, check=True, capture_output=True)
     by_hand_record = project / "results/cells/toy-euclidean/faiss-flat-cpu/by-hand.json"
     assert json.loads(by_hand_record.read_text())["status"] == "ok"
     by_hand_record.unlink()
 
-    assert "Nothing to be done" in snakemake("--resources", "gpu=1", *MAIN, cwd=project).stdout
+    assert "Nothing to be done" in snakemake("--resources", "gpu=1", *main, cwd=project).stdout
     assert records(project) == before
-    snakemake("published/here", *MAIN, cwd=project)
+    snakemake("published/here", *main, cwd=project)
     kept = pd.read_csv(project / "published/here/samples.csv.gz")
     assert (
         len(kept) == len(samples)
@@ -188,16 +189,16 @@ def test_main_job(project):
     assert (project / "results/merged/figures/toy-euclidean.png").exists()
     provenance = json.loads((project / "published/here/provenance.json").read_text())
     assert set(provenance["datasets"]) == set(CONFIG["suites"]["test"]["datasets"]) and provenance["ceilings"]["cpu"]
-    plan = snakemake("plan", *MAIN, cwd=project).stdout
+    plan = snakemake("plan", *main, cwd=project).stdout
     assert re.search(rf"^cells +0 s   {jobs} of {jobs}; ", plan, re.MULTILINE), plan
 
     moved = project.rename(project.with_name("moved"))
-    assert "Nothing to be done" in snakemake("--resources", "gpu=1", *MAIN, cwd=moved).stdout
+    assert "Nothing to be done" in snakemake("--resources", "gpu=1", *main, cwd=moved).stdout
 
     with open(moved / "scripts/knnbench/backends/sklearn.py", "a", encoding="utf-8") as file:
         file.write("# an edit\n")
-    again = set(JOB.findall(snakemake("-n", *MAIN, cwd=moved).stdout))
-    sklearn = {cell for cell in expected_jobs("test") if cell[1].startswith("sklearn")}
+    again = set(JOB.findall(snakemake("-n", *main, cwd=moved).stdout))
+    sklearn = {cell for cell in expected_jobs("test", n_neighbors=[k]) if cell[1].startswith("sklearn")}
     assert again == sklearn
 
 
@@ -220,6 +221,9 @@ def test_rounds_are_shuffled_and_what_differs_is_said(project):
     assert len(order) == 18 and set(order[:9]) == set(order[9:])
     assert order[:9] != order[9:] and order[:9] != sorted(order[:9])
     timings = pd.read_csv(project / "results/tiny/timings.csv")
+    assert (
+        timings.groupby("backend")["fit_s"].nunique()[["sklearn-kd-tree", "faiss-hnsw-m36"]] == 1
+    ).all()  # built once for all K
     assert (timings["rounds"] == 2).all() and (timings["query_low_s"] < timings["query_high_s"]).all()
     comparisons = pd.read_csv(project / "results/tiny/comparisons.csv")
     assert len(comparisons) == 9 and set(comparisons["verdict"]) <= {"faster", "not distinguishable"}

@@ -21,6 +21,8 @@ class Backend:
 
     packages = ()
     compiles = False  # True if `compile` has something to do
+    searches = True  # False for a control, which looks at no points
+    lifts = False  # True if inner products of it are exact enough for lifted points (measure/lifted.py)
     build = 0  # number of this build of the index: each has another seed, where the library takes one; 0: the library's own
 
     def __init__(self, metric, device, threads):

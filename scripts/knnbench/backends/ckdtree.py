@@ -1,5 +1,6 @@
 """SciPy's cKDTree: a k-d tree in float64, queried by threads."""
 
+import math
 import pickle
 
 from scipy.spatial import cKDTree
@@ -7,7 +8,7 @@ from scipy.spatial import cKDTree
 from knnbench.backends.base import Backend as Base
 
 # Minkowski's p. Unit vectors rank alike by angle and by euclidean distance.
-METRICS = {"euclidean": 2, "manhattan": 1, "angular": 2}
+METRICS = {"euclidean": 2, "manhattan": 1, "angular": 2, "chebyshev": math.inf, "minkowski": None}
 
 
 class Backend(Base):
@@ -25,7 +26,9 @@ class Backend(Base):
         self.leafsize = leafsize
 
     def unsupported(self, k, n, d):
-        return None if self.metric.name in METRICS else f"SciPy's cKDTree has no {self.metric.name} metric"
+        if self.metric.parameters.get("p", 1) < 1:
+            return "trees need the triangle inequality, which Minkowski's p < 1 does not have"
+        return None if self.metric.like in METRICS else f"SciPy's cKDTree has no {self.metric.name} metric"
 
     def fit(self, train):
         yield "transfer"
@@ -41,4 +44,5 @@ class Backend(Base):
 
     def query(self, queries, k):
         ranks = range(1, k + 1)  # a number would make one neighbour lose its axis
-        return self.tree.query(queries, k=ranks, p=METRICS[self.metric.name], workers=self.threads)[1]
+        p = METRICS[self.metric.like] or self.metric.parameters["p"]
+        return self.tree.query(queries, k=ranks, p=p, workers=self.threads)[1]

@@ -16,6 +16,7 @@ class Backend(Base):
     """
 
     packages = ("numpy",)
+    searches = False
 
     def __init__(self, metric, device, threads, what):
         super().__init__(metric, device, threads)

@@ -7,7 +7,10 @@ from cuvs.neighbors import brute_force
 from knnbench.backends.base import Backend as Base
 
 # Squared distances rank alike without a root; of unit vectors the inner product ranks as the angle does.
-METRICS = {"euclidean": "sqeuclidean", "manhattan": "l1", "angular": "inner_product"}
+METRICS = {"euclidean": "sqeuclidean", "manhattan": "l1", "angular": "inner_product"} | {
+    "inner-product": "inner_product",
+    "chebyshev": "chebyshev",
+}
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16}
 
 
@@ -27,16 +30,17 @@ class Backend(Base):
         torch.zeros(1, device="cuda")
         self.handle = Resources(stream=torch.cuda.current_stream().cuda_stream)
         self.dtype = PRECISIONS[precision]
+        self.lifts = precision == "float32"
 
     def unsupported(self, k, n, d):
-        return None if self.metric.name in METRICS else f"cuVS has no {self.metric.name} metric"
+        return None if self.metric.like in METRICS else f"cuVS has no {self.metric.name} metric"
 
     def fit(self, train):
         points = self.to_query_device(train)
         self.synchronize()
         yield "transfer"
         self.train = points  # the index looks at it, and keeps no copy
-        self.index = brute_force.build(points, metric=METRICS[self.metric.name], resources=self.handle)
+        self.index = brute_force.build(points, metric=METRICS[self.metric.like], resources=self.handle)
         yield "train"
         yield "add"
 

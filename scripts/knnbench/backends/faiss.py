@@ -8,7 +8,14 @@ import faiss
 
 from knnbench.backends.base import Backend as Base
 
-METRICS = {"euclidean": faiss.METRIC_L2, "manhattan": faiss.METRIC_L1, "angular": faiss.METRIC_INNER_PRODUCT}
+METRICS = {
+    "euclidean": faiss.METRIC_L2,
+    **dict.fromkeys(("angular", "inner-product"), faiss.METRIC_INNER_PRODUCT),
+    "manhattan": faiss.METRIC_L1,
+    "chebyshev": faiss.METRIC_Linf,
+    "minkowski": faiss.METRIC_Lp,
+}
+PRODUCTS = (faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT)  # what is computed by matrix products
 # The seeds that FAISS has by itself: of an IVF's k-means (Clustering.h), and of an HNSW's levels (HNSW.h).
 KMEANS_SEED, LEVELS_SEED = 1234, 12345
 CUBLAS_TF32_TENSOR_OP_MATH = 3  # cublas_api.h, cublasMath_t
@@ -43,6 +50,7 @@ class Backend(Base):
         self.fit_parameters = fit or {}
         self.search_parameters = search or {}
         self.precision = precision
+        self.lifts = precision == "float32" and "HNSW" not in index  # lifted points have neighbours that a graph does not find
         if device == "gpu":
             if not ON_GPU:
                 raise ImportError("this FAISS was built without GPU support")
@@ -60,15 +68,16 @@ class Backend(Base):
 
     def unsupported(self, k, n, d):
         lists = re.search(r"IVF(\d+)", self.factory)
-        if self.metric.name not in METRICS:
+        if self.metric.like not in METRICS:
             return f"FAISS has no {self.metric.name} metric"
         if lists and int(lists[1]) > n:
             return f"{self.factory}: k-means needs at least {lists[1]} points, the dataset has {n}"
-        if self.device == "gpu" and lists and self.metric.name == "manhattan":
+        multiplies = METRICS[self.metric.like] in PRODUCTS
+        if self.device == "gpu" and lists and not multiplies:
             return "FAISS's GPU IVF knows euclidean and inner product only"
         if self.precision != "float32" and (self.factory != "Flat" or self.precision not in PRECISIONS[self.device]):
             return f"FAISS has no {self.factory} of {self.precision} on a {self.device.upper()}"
-        if self.device == "cpu" and self.precision in STORED and self.metric.name == "manhattan":
+        if self.device == "cpu" and self.precision in STORED and not multiplies:
             return "FAISS's scalar quantizers know euclidean and inner product only"
         return None
 
@@ -79,7 +88,7 @@ class Backend(Base):
         # Fewer numbers than that are compared query by query, without BLAS (faiss/utils/distances.cpp): at d = 100 that is
         # six times as slow. Of absolute differences and of what is not stored as float32 there is no product: they always are.
         by_blas = math.ceil(faiss.cvar.distance_compute_blas_threshold / self.d)
-        blas = self.device == "cpu" and self.precision == "float32" and self.metric.name != "manhattan"
+        blas = self.device == "cpu" and self.precision == "float32" and METRICS[self.metric.like] in PRODUCTS
         return by_blas if blas and by_blas <= queries else 1
 
     def seed(self, index):
@@ -100,11 +109,12 @@ class Backend(Base):
             space.set_index_parameter(index, name, value)
 
     def fit(self, train):
-        metric = METRICS[self.metric.name]
+        metric = METRICS[self.metric.like]
         if "HNSW" in self.factory and self.metric.normalised:
             metric = faiss.METRIC_L2  # the same ranking on unit vectors, and a proper metric for the graph, as the page has it
         factory = STORED.get(self.precision, self.factory) if self.device == "cpu" else self.factory
         index = faiss.index_factory(train.shape[1], factory, metric)
+        index.metric_arg = self.metric.parameters.get("p", 0)
         self.seed(index)
         if self.device == "gpu":
             index = self.to_gpu(index)

@@ -32,7 +32,7 @@ class Backend(Base):
         self.dtype = STORED[precision]
 
     def unsupported(self, k, n, d):
-        if self.metric.name not in ("euclidean", "angular"):  # unit vectors rank alike by both
+        if self.metric.like not in ("euclidean", "angular"):  # unit vectors rank alike by both
             return f"FlashLib has no {self.metric.name} metric"
         return None
 

@@ -51,27 +51,27 @@ class Backend(Base):
 
     def prepare(self, points):
         """What the queries are compared with: the points, or for the expanded formula a centre, the centred points, their
-        squared norms and their first coordinates."""
+        squared norms and their weights."""
         if not self.metric.expanded:
             return points
         sample = points[:1000]
         nearest = jnp.linalg.norm(sample - sample.mean(0), axis=1).argmin()
-        centre = jnp.zeros_like(sample[0]) if self.metric.normalised else sample[nearest]
-        return centre, points - centre, ((points - centre) ** 2).sum(1), points[:, 0]
+        centre = sample[nearest] if self.metric.shifts else jnp.zeros_like(sample[0])
+        return centre, points - centre, ((points - centre) ** 2).sum(1), self.metric.weight(jnp, points)
 
     def find(self, queries, prepared, k):
         if self.metric.expanded:
-            centre, train, train_sq, train_first = prepared
+            centre, train, train_sq, weights = prepared
             centred = queries - centre
             keys = self.metric.expanded(
                 jnp.matmul(centred, train.T, precision="highest"),
                 (centred**2).sum(1, keepdims=True),
                 train_sq,
-                queries[:, :1],
-                train_first,
+                self.metric.weight(jnp, queries)[:, None],
+                weights,
             )
         else:
-            keys = self.metric.keys(queries[:, None], prepared)
+            keys = self.metric.keys(queries[:, None], prepared, jnp)
         return jax.lax.top_k(-keys, k)[1]
 
     def queries_per_matrix(self, n):

@@ -84,11 +84,31 @@ if gpu.count():
     cuda_of_wheels()
 
 import pykeops.config
-from pykeops.torch import Vi, Vj
+from pykeops.torch import LazyTensor, Vi, Vj
 
 sys.executable = executable
 
 from knnbench.backends.base import Backend as Base
+
+
+class Operations:
+    """What metrics ask of KeOps' tensors besides operators."""
+
+    def __getattr__(self, name):
+        return getattr(LazyTensor, name)  # log, sqrt, exp ...
+
+    def amax(self, terms, axis):
+        return terms.max(axis)
+
+    def maximum(self, a, b):
+        return (a - b).ifelse(a, b)
+
+    def minimum(self, a, b):
+        return (b - a).ifelse(a, b)
+
+    def first(self, points):
+        return points[0]
+
 
 MOST = 2**24  # points
 STORED = {"float32": torch.float32, "float64": torch.float64}  # its argKmin is not written for float16
@@ -132,10 +152,10 @@ class Backend(Base):
         yield "transfer"
         d = train.shape[1]
         x, y = Vi(0, d), Vj(1, d)
-        if self.metric.normalised:  # the page's inner product: nearest direction first
+        if self.metric.like in ("angular", "inner-product"):  # as the page has it: nearest direction first
             self.keys = -(x | y)
         else:
-            self.keys = self.metric.finish(self.metric.term(x, y).sum(-1), x[0], y[0])
+            self.keys = self.metric.keys(x, y, Operations())
         yield "train"
         yield "add"
 

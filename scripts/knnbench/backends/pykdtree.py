@@ -24,7 +24,7 @@ class Backend(Base):
         self.leafsize = leafsize
 
     def unsupported(self, k, n, d):
-        if self.metric.name not in ("euclidean", "angular"):  # unit vectors rank alike by both
+        if self.metric.like not in ("euclidean", "angular"):  # unit vectors rank alike by both
             return f"pykdtree has no {self.metric.name} metric"
         return f"pykdtree knows {MOST} dimensions at most" if d > MOST else None
 

@@ -3,12 +3,16 @@
 import os
 import pickle
 
-from pynear import VPTreeL1Index, VPTreeL2Index
+from pynear import VPTreeChebyshevIndex, VPTreeL1Index, VPTreeL2Index
 
 from knnbench.backends.base import Backend as Base
 
 # Unit vectors rank alike by angle and by euclidean distance, which alone is a metric.
-METRICS = {"euclidean": VPTreeL2Index, "manhattan": VPTreeL1Index, "angular": VPTreeL2Index}
+METRICS = {
+    **dict.fromkeys(("euclidean", "angular"), VPTreeL2Index),
+    "manhattan": VPTreeL1Index,
+    "chebyshev": VPTreeChebyshevIndex,
+}
 
 
 class Backend(Base):
@@ -17,14 +21,14 @@ class Backend(Base):
     packages = ("pynear", "numpy")
 
     def unsupported(self, k, n, d):
-        return None if self.metric.name in METRICS else f"pynear has no {self.metric.name} metric"
+        return None if self.metric.like in METRICS else f"pynear has no {self.metric.name} metric"
 
     def threads_used(self):
         return int(os.environ["OMP_NUM_THREADS"])  # it cannot be asked
 
     def fit(self, train):
         yield "transfer"
-        self.tree = METRICS[self.metric.name]()
+        self.tree = METRICS[self.metric.like]()
         self.tree.set(train)
         yield "train"
         yield "add"

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info
 from knnbench.backends.base import Backend as Base
 
 # Unit vectors rank alike by angle and by euclidean distance, which scikit-learn computes much faster than its cosine.
-METRICS = {"euclidean": "euclidean", "manhattan": "manhattan", "angular": "euclidean"}
+METRICS = {"euclidean": "euclidean", "angular": "euclidean"} | {name: name for name in ("manhattan", "chebyshev", "minkowski")}
 
 
 class Backend(Base):
@@ -29,8 +29,10 @@ class Backend(Base):
         self.algorithm = algorithm
 
     def unsupported(self, k, n, d):
-        if self.metric.name not in METRICS:
+        if self.metric.like not in METRICS:
             return f"scikit-learn has no {self.metric.name} metric (a Python function per pair is not a competitor)"
+        if self.metric.parameters.get("p", 1) < 1 and self.algorithm != "brute":
+            return "trees need the triangle inequality, which Minkowski's p < 1 does not have"
         return None
 
     def threads_used(self):
@@ -46,8 +48,8 @@ class Backend(Base):
 
     def fit(self, train):
         yield "transfer"
-        metric = METRICS[self.metric.name]
-        self.neighbours = self.estimator(algorithm=self.algorithm, metric=metric, n_jobs=self.threads).fit(train)
+        options = {"algorithm": self.algorithm, "n_jobs": self.threads, **self.metric.parameters}
+        self.neighbours = self.estimator(metric=METRICS[self.metric.like], **options).fit(train)
         yield "train"
         yield "add"
 

@@ -18,7 +18,7 @@ class Backend(Sklearn):
     estimator = NearestNeighbors
 
     def unsupported(self, k, n, d):
-        if self.algorithm == "kd_tree" and self.metric.name == "manhattan":
+        if self.algorithm == "kd_tree" and self.metric.like not in ("euclidean", "angular"):
             return "oneDAL's k-d tree knows euclidean only"
         return super().unsupported(k, n, d)
 

@@ -1,18 +1,23 @@
 """Brute force in PyTorch: a matrix of distances, then `topk`.
 
-Euclidean and hyperbolic keys are expanded into a matrix product; the points are centred first, which changes no distance
-and keeps float32 from cancelling when the data lie far from the origin.
+Keys that can be are expanded into a matrix product; where a shift changes no distance the points are centred first, which keeps
+float32 from cancelling when the data lie far from the origin.
 """
+
+import math
 
 import torch
 
 from knnbench.backends.base import Backend as Base
+from knnbench.problem.metrics import Operations
 
+OPERATIONS = Operations(torch)
 # Copies of the (batch, n) float32 matrix alive at once: measured while the expanded formulas are computed.
 MATRICES = 4
 # On a CPU larger batches gain nothing: they leave the caches, and their pages are mapped anew for every batch.
 HOST_BYTES = 250_000_000
 SEED_BYTES = 500_000_000
+POWERS = {"manhattan": 1.0, "chebyshev": math.inf, "minkowski": None}  # of differences, for `cdist`
 STORED = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -60,8 +65,10 @@ class Backend(Base):
             sample = self.train[:1000]
             nearest = torch.linalg.vector_norm(sample - sample.mean(0), dim=1).argmin()
             # Not sample[nearest]: for that the host waits for a number of the device's.
-            self.centre = torch.zeros_like(sample[0]) if self.metric.normalised else sample.index_select(0, nearest[None])[0]
-            self.train_first = self.train[:, 0].clone()  # a view would keep the points that are replaced next
+            self.centre = sample.index_select(0, nearest[None])[0] if self.metric.shifts else torch.zeros_like(sample[0])
+            self.weights = self.metric.weight(
+                OPERATIONS, self.train
+            ).clone()  # a view would keep the points that are replaced next
             self.train = self.stored(self.train)
             self.train_sq = (self.train.float() ** 2).sum(1)
         yield "train"
@@ -81,7 +88,7 @@ class Backend(Base):
         if self.batch == "seed":
             return max(1, SEED_BYTES // (4 * n * d))
         free = torch.cuda.mem_get_info()[0] // 2 if self.device == "gpu" else HOST_BYTES
-        per_pair = MATRICES if self.metric.expanded or self.metric.name == "manhattan" else MATRICES * d
+        per_pair = MATRICES if self.metric.expanded or self.metric.like in POWERS else MATRICES * d
         return max(1, free // (4 * n * per_pair))
 
     def least_queries(self, queries):
@@ -100,12 +107,12 @@ class Backend(Base):
                 self.product(centred),
                 (centred.float() ** 2).sum(1, keepdim=True),
                 self.train_sq,
-                queries[:, :1],
-                self.train_first,
+                self.metric.weight(OPERATIONS, queries)[:, None],
+                self.weights,
             )
-        if self.metric.name == "manhattan":
-            return torch.cdist(queries, self.train, p=1)  # the same sum without the (q, n, d) array
-        return self.metric.keys(queries[:, None], self.train)
+        if self.metric.like in POWERS:  # the same without the (q, n, d) array
+            return torch.cdist(queries, self.train, p=POWERS[self.metric.like] or self.metric.parameters["p"])
+        return self.metric.keys(queries[:, None], self.train, OPERATIONS)
 
     def query(self, queries, k):
         ids = torch.empty((len(queries), k), dtype=torch.int64, device=self.torch_device)

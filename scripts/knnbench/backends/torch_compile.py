@@ -16,6 +16,7 @@ os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp(prefix="inductor-")
 
 import torch
 
+from knnbench.backends.torch import OPERATIONS
 from knnbench.backends.torch import Backend as Torch
 
 torch._dynamo.config.recompile_limit = 64  # dimensions, values of K, and one query or several, until it gives up
@@ -26,7 +27,7 @@ def search(metric):
     """The compiled search under a metric: callable (queries, train, k) -> ids."""
 
     def find(queries, train, k):
-        keys = metric.keys(queries[:, None], train)
+        keys = metric.keys(queries[:, None], train, OPERATIONS)
         return keys.argmin(1, keepdim=True) if k == 1 else keys.topk(k, dim=1, largest=False).indices
 
     return torch.compile(find, fullgraph=True)

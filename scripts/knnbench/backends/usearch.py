@@ -6,7 +6,7 @@ from usearch.index import MetricKind, search
 from knnbench.backends.base import Backend as Base
 
 # Of unit vectors the inner product ranks as the angle does, and divides nothing.
-METRICS = {"euclidean": MetricKind.L2sq, "angular": MetricKind.IP}
+METRICS = {"euclidean": MetricKind.L2sq, "angular": MetricKind.IP, "inner-product": MetricKind.IP}
 
 
 def bits_of_bfloat16(values):
@@ -29,9 +29,10 @@ class Backend(Base):
     def __init__(self, metric, device, threads, precision="float32"):
         super().__init__(metric, device, threads)
         self.precision = precision
+        self.lifts = precision == "float32"
 
     def unsupported(self, k, n, d):
-        return None if self.metric.name in METRICS else f"USearch has no {self.metric.name} metric"
+        return None if self.metric.like in METRICS else f"USearch has no {self.metric.name} metric"
 
     def fit(self, train):
         self.scale = 127 / np.abs(train).max() if self.precision == "int8" else 1
@@ -48,6 +49,6 @@ class Backend(Base):
         return queries.astype(self.precision, copy=False)
 
     def query(self, queries, k):
-        kind = METRICS[self.metric.name]
+        kind = METRICS[self.metric.like]
         found = search(self.train, queries, k, kind, exact=True, threads=self.threads, dtype=self.precision)
         return found.keys.reshape(len(queries), k)

@@ -8,22 +8,24 @@ from pathlib import Path
 
 import jsonschema
 
+from knnbench.config.metrics import check_own_metric
 from knnbench.config.suite import CHARTS, SUITE_FIGURES, own_files
 from knnbench.config.values import ConfigError, complete
 from knnbench.problem.datasets import TRUTH_K
 from knnbench.problem.metrics import METRICS
+from knnbench.problem.own_metrics import ignores_origin, metric_of
 from knnbench.problem.points import DataError, Stream, check_form
 from knnbench.problem.readers import open_rows
 from knnbench.problem.sources import places
 
 # Keys of a dataset besides metric, source, title and license: those it must have and those it may have.
-DRAWN = ({"n", "d"}, {"queries", "seed", "offset"})
-OF_FILES = {"train", "test", "rows", "split", "seed", "zero_rows"}
+DRAWN = ({"n", "d"}, {"queries", "seed", "offset", "self", "centre"})
+OF_FILES = {"train", "test", "rows", "split", "seed", "zero_rows", "self", "centre"}
 SOURCE_KEYS = {
     "normal": DRAWN,
     "uniform": DRAWN,
-    "sphere": DRAWN,
-    "digits": ({"queries"}, {"seed"}),
+    **dict.fromkeys(("sphere", "ball", "simplex", "earth"), DRAWN),
+    "digits": (set(), {"queries", "seed", "self"}),
     "url": ({"url"}, {"sha256", "n", "d", "queries", "megabytes"} | OF_FILES),
 }
 DEVICES = ("cpu", "gpu")
@@ -78,7 +80,12 @@ def resolve(config, schema, replaced=()):
         raise ConfigError(f"datasets.mirror: {mirror} is neither a folder nor an address that begins with http:// or https://")
     if config["timing"]["min_repeats"] > config["timing"]["max_repeats"]:
         raise ConfigError("timing: min_repeats is over max_repeats; raise max_repeats")
+    for name, entry in config["metrics"].items():
+        check_own_metric(name, entry)
     for name, settings in config["datasets"].items():
+        require_known(f"datasets.{name}.metric", [settings["metric"]], [*METRICS, *config["metrics"]])
+        if entry := config["metrics"].get(settings["metric"]):
+            settings["metric_entry"] = entry
         check_dataset(name, settings, REPLACES if ("datasets", name) in replaced else "")
     for name, backend in config["backends"].items():
         if not backend.get("label", "").strip():
@@ -198,28 +205,44 @@ def check_dataset(name, settings, hint=""):
 
     `hint` is said if it lacks some.
     """
-    require_known(f"datasets.{name}.metric", [settings["metric"]], METRICS)
     if name in SUITE_FIGURES or name.endswith(tuple(f".{chart}" for chart in CHARTS)):
         raise ConfigError(f"datasets.{name}: a figure has this name; give the dataset another one")
     source = settings["source"]
+    own = settings.get("self", False)
     if source == "file":
-        apart = {"train", "test" if "split" not in settings else "split"}
+        apart = {"train"} if own or "split" in settings else {"train", "test"}
         required, optional = ({"path"}, OF_FILES) if "path" in settings else (apart, OF_FILES | {"array"})
+        optional = optional | {"queries"} if own else optional
     else:
         required, optional = SOURCE_KEYS[source]
-    given = set(settings) - {"metric", "source", "title", "license"}
+    given = set(settings) - {"metric", "metric_entry", "source", "title", "license"}
     if missing := sorted(required - given):
-        path = " (or path: a file that has both; or split: how many rows of train are queries)" if source == "file" else ""
+        path = (
+            " (or path: a file that has both; or split: how many rows of train are queries; or self: true)"
+            if source == "file"
+            else ""
+        )
         raise ConfigError(f"datasets.{name}: source {source!r} needs {', '.join(missing)}{path}{hint}")
     if surplus := sorted(given - required - optional):
         allowed = ", ".join(sorted(required | optional))
         raise ConfigError(f"datasets.{name}: source {source!r} does not use {', '.join(surplus)}; it takes {allowed}")
     if {"test", "split"} <= given:
         raise ConfigError(f"datasets.{name}: queries come from test, or by split from train; leave one of them out")
-    if source in ("normal", "uniform", "sphere", "digits"):
-        settings.setdefault("queries", DEFAULT_QUERIES)
+    if own and (surplus := sorted({"test", "split"} & given)):
+        raise ConfigError(f"datasets.{name}: with self: true points are their own queries; leave {', '.join(surplus)} out")
+    if settings.get("centre") and not ignores_origin(metric_of(settings["metric"], settings.get("metric_entry"))):
+        raise ConfigError(
+            f"datasets.{name}.centre: where the origin is matters to the {settings['metric']} metric; leave it out"
+        )
+    if source == "earth" and settings.get("d") != 2:
+        raise ConfigError(f"datasets.{name}.d: {settings.get('d')}; earth has latitude and longitude, d: 2")
+    if source not in ("file", "url"):
         settings.setdefault("seed", 0)
-    if source == "digits" and settings["queries"] >= DIGITS:
+        if source == "digits" and not own and "queries" not in settings:
+            raise ConfigError(f"datasets.{name}: source 'digits' needs queries: so many of its {DIGITS} points; or self: true")
+        if not own:
+            settings.setdefault("queries", DEFAULT_QUERIES)
+    if source == "digits" and settings.get("queries", 0) >= DIGITS:
         raise ConfigError(f"datasets.{name}.queries: {settings['queries']} leaves no points of {DIGITS}; lower it")
     if not settings.get("title", "").strip():
         settings["title"] = name
@@ -237,7 +260,7 @@ def count_points(name, settings):
     if source == "url":
         return settings["n"] - settings.get("split", 0) if "n" in settings else None
     if source == "digits":
-        return DIGITS - settings["queries"]
+        return DIGITS - (0 if settings.get("self") else settings["queries"])
     if source != "file":
         return settings["n"]
     for path in own_files(settings).values():
@@ -250,7 +273,7 @@ def count_points(name, settings):
         if not regular:
             raise ConfigError(f"datasets.{name}: {path} is not a file; paths start in the folder that Snakemake runs in")
     n, d = read_header(name, settings, "train")
-    if "split" not in settings and (other := read_header(name, settings, "test")[1]) != d:
+    if {"split", "self"}.isdisjoint(settings) and (other := read_header(name, settings, "test")[1]) != d:
         raise ConfigError(f"datasets.{name}: train has dimension {d}, test has {other}; they must agree")
     rows, split = settings.get("rows", n), settings.get("split", 0)
     if n is not None and (rows > n or split >= rows):

@@ -7,7 +7,7 @@ import math
 
 import yaml
 
-ENTRIES = {"datasets", "backends", "suites", "claims"}  # sections of named entries; in the others are settings
+ENTRIES = {"metrics", "datasets", "backends", "suites", "claims"}  # sections of named entries; in the others are settings
 
 
 class ConfigError(ValueError):

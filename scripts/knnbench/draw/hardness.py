@@ -21,6 +21,7 @@ COLUMNS = {
     "Duplicates": ("duplicates", share),
     "Spread of norms": ("norm_spread", number),
     "Queries' distance": ("query_distance_ratio", number),
+    "Changed by float32": ("queries_changed", share),
 }
 
 
@@ -73,7 +74,7 @@ def hardness(datasets, k, config):
     return {
         "headers": list(COLUMNS),
         "rows": [
-            (plain(row["title"]), ["" if pd.isna(row[name]) else text(row[name]) for name, text in COLUMNS.values()])
+            (plain(row["title"]), ["" if pd.isna(row.get(name)) else text(row[name]) for name, text in COLUMNS.values()])
             for row in here
         ],
         "chart": chart(

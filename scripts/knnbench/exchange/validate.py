@@ -20,7 +20,7 @@ CELL = ["dataset", "backend", "device", "n_neighbors", "residency"]
 MACHINE = ["cpu", "cpus", "gpu"]
 # Of the columns of datasets.csv.
 LIMITS = dict.fromkeys(("lid", "relative_contrast", "norm_spread", "query_distance_ratio"), (0, math.inf))
-LIMITS |= {"ties": (0, 1), "duplicates": (0, 1)}
+LIMITS |= dict.fromkeys(("ties", "duplicates", "rows_merged", "queries_changed"), (0, 1))
 TOLERANCE = 1e-9  # relative, of numbers that are written with all their digits
 
 
@@ -156,7 +156,7 @@ def check_datasets(timings, datasets, config):
         problems += [
             f"{words}: {name} is {row[name]}, outside of {low:g} to {high:g}"
             for name, (low, high) in LIMITS.items()
-            if pd.notna(row[name]) and not low <= row[name] <= high
+            if pd.notna(row.get(name)) and not low <= row[name] <= high
         ]
     if datasets.empty or config["suite"] in ("merged", "imported"):  # of earlier versions, or of several suites
         return problems

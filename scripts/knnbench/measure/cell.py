@@ -11,10 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from knnbench.measure.among_others import AmongOthers
 from knnbench.measure.clock import Timing, elapsed_ns
+from knnbench.measure.lifted import Lifted
 from knnbench.measure.queries import choose_queries, measure_batches, measure_energy, measure_queries
 from knnbench.measure.statuses import classify, describe
 from knnbench.problem.datasets import Unavailable, read_dataset
+from knnbench.problem.metrics import METRICS
 from knnbench.problem.recall import score
 from knnbench.system import gpu
 from knnbench.system.environment import installed, mismatches, read_pins
@@ -165,21 +168,34 @@ def prepare(task, reporter):
         )
     start = time.perf_counter_ns()
     try:
-        backend = module.Backend(dataset.metric, task.device, task.threads, **task.parameters)
+        backend = open_backend(task, module, dataset.metric)
+        reason = backend.unsupported(k, n, d)
+        if reason and backend.lifts and dataset.metric.lifts:
+            backend = Lifted(open_backend(task, module, METRICS["inner-product"]), dataset.metric)
+            reason = backend.unsupported(k, n, d)
+            reporter.add(lifted=True)
+        if dataset.own is not None and backend.searches:
+            backend = AmongOthers(backend)
+            reason = reason or backend.unsupported(k, n, d)
     except (ImportError, AssertionError, RuntimeError) as error:
         if task.device == "gpu" and classify(error, "gpu") == "failed":
             raise NotMeasured("unavailable", f"this {task.module} cannot use the GPU: {error}") from error
         raise
-    backend.build = task.build
     imported_ns += time.perf_counter_ns() - start  # opening the device belongs to loading the library
     reporter.add(phases_ns={"import": imported_ns})
-    if reason := backend.unsupported(k, n, d):
+    if reason:
         raise NotMeasured("unsupported", reason)
     threads = backend.threads_used()
     reporter.add(threads=threads)
     if threads not in (None, task.threads):
         raise RuntimeError(f"the library uses {threads} threads, {task.threads} were asked for")
     return backend, dataset
+
+
+def open_backend(task, module, metric):
+    backend = module.Backend(metric, task.device, task.threads, **task.parameters)
+    backend.build = task.build
+    return backend
 
 
 def fit(task, backend, train, reporter):
@@ -206,6 +222,8 @@ def size_of(path):
 def grade(task, dataset, rows, ids, reporter):
     """Score an answer to the queries of these numbers; the cell's status and reason."""
     reporter.enter("score", UNTIMED_LIMIT_S)
+    if dataset.own is not None:  # nobody is its own neighbour
+        ids = np.where(ids == dataset.own[rows, None], -1, ids)
     asked = dataset.test[rows], ids, task.n_neighbors, dataset.neighbors[rows], dataset.distances[rows]
     grades = score(dataset.metric, dataset.train, *asked)
     reporter.add(**grades)

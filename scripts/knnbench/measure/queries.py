@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from knnbench.measure.among_others import Rows
 from knnbench.measure.clock import each_ns, elapsed_ns, repeat
 from knnbench.system import gpu
 from knnbench.system.machine import energy, energy_between
@@ -18,13 +19,20 @@ WARM_S = 0.5  # of passes before the first sample on a GPU, whose clocks rise wh
 ENERGY_S = 1.0  # how long passes go on to be weighed: many updates of the counters
 
 
+def page_locked(queries):
+    """A copy of queries in page-locked memory."""
+    if isinstance(queries, Rows):
+        return Rows(page_locked(queries.points), queries.numbers)
+    memory = np.frombuffer(gpu.page_locked(queries.nbytes), queries.dtype).reshape(queries.shape)
+    memory[...] = queries
+    return memory
+
+
 def passes(task, backend, queries):
     """The work that is timed, by residency: functions that search all of `queries`."""
     k = task.n_neighbors
     if task.timing.pinned and task.device == "gpu":
-        memory = np.frombuffer(gpu.page_locked(queries.nbytes), queries.dtype).reshape(queries.shape)
-        memory[...] = queries
-        queries = memory
+        queries = page_locked(queries)
     works = {"host": lambda: backend.to_host(backend.query(backend.to_query_device(queries), k))}
     if task.device == "gpu":
         on_device = backend.to_query_device(queries)

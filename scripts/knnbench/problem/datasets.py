@@ -1,7 +1,7 @@
 """The dataset file: checked points with their exact neighbours, in the HDF5 layout of ann-benchmarks plus our attributes."""
 
 import hashlib
-import math
+import json
 import mmap
 import shutil
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from knnbench.problem.metrics import METRICS, Metric
+from knnbench.problem.metrics import Metric
+from knnbench.problem.own_metrics import metric_of
 from knnbench.problem.points import DataError, check_form, check_points
 
 PAGE_BYTES = 4096
@@ -35,6 +36,8 @@ class Dataset:
     sha256 : str, of metric, train and test
     kept : tuple of two ndarray of bool, or None
         Which rows of train and test of the file that it was made from it has, if some are left out.
+    own : ndarray, shape (q,), int64, ascending, or None
+        Which points the queries are, where they are asked for their neighbours among the others.
     """
 
     metric: Metric
@@ -44,6 +47,7 @@ class Dataset:
     distances: np.ndarray
     sha256: str
     kept: tuple | None = None
+    own: np.ndarray | None = None
 
 
 def renumber(ids, kept):
@@ -66,45 +70,54 @@ def renumber(ids, kept):
     return own[np.where((ids >= 0) & (ids < len(train)), ids, len(train))][test]
 
 
-def write_points(path, metric, train, test, origins=("train", "test"), **attributes):
+def write_points(path, metric, train, test, origins=("train", "test"), own=None, **attributes):
     """Begin a dataset file with its points; the same content gives the same bytes.
 
     Parameters
     ----------
     path : path of the new file
     metric : Metric
-    train, test : Points
+    train, test : Points; `test` is None where points are their own queries
     origins : where each comes from, for messages
+    own : as `Dataset` has it
     **attributes : str, int or float; None is left out
 
     Raises
     ------
     DataError
     """
-    for points, origin in zip((train, test), origins, strict=True):
+    parts = {"train": train} if own is not None else {"train": train, "test": test}
+    for points, origin in zip(parts.values(), origins, strict=False):
         check_form(points.shape, points.dtype, origin)
-    if train.shape[1] != test.shape[1]:
+    if own is None and train.shape[1] != test.shape[1]:
         raise DataError(f"{origins[0]} has dimension {train.shape[1]}, test has {test.shape[1]}; they must agree")
-    size, room = 4 * sum(math.prod(points.shape) for points in (train, test)), shutil.disk_usage(Path(path).parent).free
+    q = test.shape[0] if own is None else len(own)
+    size, room = 4 * (train.shape[0] + q) * train.shape[1], shutil.disk_usage(Path(path).parent).free
     if size > room:
         raise DataError(f"{origins[0]}: its points take {size / 1e9:,.1f} GB, and the disk has {room / 1e9:,.1f} GB; make room")
     digest = hashlib.sha256(metric.name.encode())
     # Aligned, so that pages of the file can be mapped as pages of an array.
     aligned = {"alignment_threshold": PAGE_BYTES, "alignment_interval": PAGE_BYTES}
     with h5py.File(path, "w", track_order=True, **aligned) as file:
-        for name, points, origin in zip(("train", "test"), (train, test), origins, strict=True):
-            written = file.create_dataset(name, points.shape, np.float32, track_times=False)
+        for (name, points), origin in zip(parts.items(), origins, strict=False):
             first = 0
             for block in points.blocks:
                 block = check_points(block, metric, origin, first)
+                if not first:  # a metric may prepare points of another dimension
+                    written = file.create_dataset(name, (points.shape[0], block.shape[1]), np.float32, track_times=False)
                 written[first : first + len(block)] = block
                 digest.update(block)
                 first += len(block)
             if points.kept is not None:
                 file.create_dataset(f"{name}_kept", data=points.kept, track_times=False)
+        if own is not None:
+            file.flush()
+            file.create_dataset("test", data=map_array(path, "train")[own], track_times=False)
+            file.create_dataset("own", data=own, track_times=False)
+            digest.update(own)
         # ann-benchmarks' four attributes first; its readers ignore the rest.
-        known = {"distance": metric.name, "type": "dense", "dimension": train.shape[1], "point_type": "float"}
-        ours = {"n": train.shape[0], "q": test.shape[0], "sha256": digest.hexdigest()}
+        known = {"distance": metric.name, "type": "dense", "dimension": file["train"].shape[1], "point_type": "float"}
+        ours = {"n": train.shape[0], "q": q, "sha256": digest.hexdigest()}
         write_attributes(file, **known, **ours, **attributes)
 
 
@@ -140,6 +153,17 @@ def write_unavailable(path, metric, reason, **attributes):
         write_attributes(file, distance=metric.name, unavailable=reason, **attributes)
 
 
+def metric_in(file):
+    """The metric of a dataset file, shipped or the user's own.
+
+    Parameters
+    ----------
+    file : h5py.File
+    """
+    entry = json.loads(file.attrs["settings"]).get("metric_entry") if "settings" in file.attrs else None
+    return metric_of(file.attrs["distance"], entry)
+
+
 def map_array(path, name):
     """An array of an HDF5 file that takes no memory: read-only, mapped from the file, whose pages are read now.
 
@@ -167,13 +191,15 @@ def read_dataset(path):
     with h5py.File(path, "r") as file:
         if reason := file.attrs.get("unavailable"):
             raise Unavailable(reason)
-        masks = [file[name][:] for name in ("train_kept", "test_kept") if name in file]
+        own = file["own"][:] if "own" in file else None
+        masks = [file[name][:] for name in ("train_kept", "test_kept") if name in file and own is None]
         return Dataset(
-            metric=METRICS[file.attrs["distance"]],
+            metric=metric_in(file),
             train=map_array(path, "train"),
             test=file["test"][:],
             neighbors=file["neighbors"][:],
             distances=file["distances_float64"][:],
             sha256=file.attrs["sha256"],
             kept=tuple(masks) or None,
+            own=own,
         )

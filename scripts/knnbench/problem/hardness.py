@@ -82,18 +82,22 @@ def hardness(metric, train, queries, distances):
         lid, relative_contrast, ties : ndarray, shape (K,), for every k from 1; NaN where it is not known.
         duplicates, norm_spread, query_distance_ratio : float; None where it is not known.
     """
-    lengths, some = metric.length(distances), sample(len(queries))
-    points = train[sample(len(train))]
-    everyone = np.tile(np.arange(len(points)), (len(some), 1))
-    far = metric.length(exact_distances(metric, points, queries[some], everyone)).mean(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        contrasts = [median(far / column) for column in lengths[some].T]
-    tied = [(after <= before * (1 + TIE_TOLERANCE)).mean() for before, after in itertools.pairwise(distances.T)]
+    tied = [(after <= before + TIE_TOLERANCE * np.abs(before)).mean() for before, after in itertools.pairwise(distances.T)]
     duplicates, norms = duplicates_and_norms(train)
-    among = median(metric.length(nearest_other(metric, train, sample(len(train)))))
+    unknown = np.full(distances.shape[1], np.nan)
+    lengths, among, dimensions, contrasts = np.full(distances.shape, np.nan), 0.0, unknown, unknown
+    if metric.length:
+        lengths, some = metric.length(distances), sample(len(queries))
+        points = train[sample(len(train))]
+        everyone = np.tile(np.arange(len(points)), (len(some), 1))
+        far = metric.length(exact_distances(metric, points, queries[some], everyone)).mean(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            contrasts = np.array([median(far / column) for column in lengths[some].T])
+        dimensions = np.array([median(each) for each in local_dimensions(lengths)])
+        among = median(metric.length(nearest_other(metric, train, sample(len(train)))))
     return {
-        "lid": np.array([median(each) for each in local_dimensions(lengths)]),
-        "relative_contrast": np.array(contrasts),
+        "lid": dimensions,
+        "relative_contrast": contrasts,
         "ties": np.array([*tied, np.nan]),
         "duplicates": duplicates,
         "norm_spread": 0.0 if metric.normalised else float(norms.std() / norms.mean()) if norms.any() else None,

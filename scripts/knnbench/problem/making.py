@@ -13,10 +13,11 @@ import numpy as np
 
 from knnbench.problem.datasets import TRUTH_K, map_array, write_neighbors, write_points, write_unavailable
 from knnbench.problem.hardness import hardness
-from knnbench.problem.metrics import METRICS
-from knnbench.problem.points import DataError
+from knnbench.problem.own_metrics import ignores_origin, metric_of
+from knnbench.problem.own_rows import choose_own, without_own
+from knnbench.problem.points import DataError, covariance
 from knnbench.problem.recall import score
-from knnbench.problem.rounding import Rounding
+from knnbench.problem.rounding import CHANGED, Rounding, centred, losses, mean
 from knnbench.problem.sources import load
 from knnbench.problem.truth import SPARE, exact_neighbors, rank
 
@@ -52,7 +53,8 @@ def make_dataset(settings, files, path):
 
 def make(settings, files, out):
     """Write the dataset of an entry of the configuration, from the receipt of its download or one's own files, to `out`."""
-    metric = METRICS[settings["metric"]]
+    entry = settings.get("metric_entry")
+    metric = metric_of(settings["metric"], entry)
     about = {
         "title": settings["title"],
         "license": settings.get("license"),
@@ -74,12 +76,24 @@ def make(settings, files, out):
     if receipt and not Path(receipt["path"]).exists():  # to be unavailable would replace what was measured
         raise SystemExit(f"{receipt['path']} is gone; put it back, or delete {files[0]} to have it downloaded again")
     try:
-        train, test, hosted, origin, remarks = load(settings, receipt.get("path"))
+
+        def read():
+            """Points and queries as they came, centred if that is asked for; and the rest that `load` knows."""
+            train, test, *more = load(settings, receipt.get("path"))
+            if settings.get("centre"):
+                train, test = (points and centred(points, centre) for points in (train, test))
+            return train, test, *more
+
+        centre = mean(load(settings, receipt.get("path"))[0]) if settings.get("centre") else None
+        if entry and entry.get("matrix") == "data":
+            metric = metric_of(settings["metric"], entry, covariance(read()[0]))
+        train, test, hosted, origin, remarks = read()
+        own = choose_own(settings, train.shape[0]) if settings.get("self") else None
         rounding = Rounding(train, test)
         apart = "path" not in settings and "url" not in settings  # in files of their own
         origins = [settings.get(part, origin) if apart else f"{origin}, {part}" for part in ("train", "test")]
         source = {"source": origin, "source_sha256": receipt.get("sha256")}
-        write_points(out, metric, rounding.train, rounding.test, origins, **about, **source)
+        write_points(out, metric, rounding.train, rounding.test, origins, own, **about, **source)
     except DataError as error:
         return give_up(str(error))
     remarks += filter(None, [rounding.remark()])
@@ -89,14 +103,30 @@ def make(settings, files, out):
     with h5py.File(out, "r") as file:
         test = file["test"][:]
     start = time.perf_counter()
-    k = min(settings.get("truth_k", TRUTH_K), len(train))
+    k = min(settings.get("truth_k", TRUTH_K) + (own is not None), len(train))
     ids = propose_on_gpu(out, k)
     if ids is None:
         neighbors, distances = exact_neighbors(metric, train, test, k)
     else:
         neighbors, distances = rank(metric, train, test, ids, k)
+    if own is not None:
+        neighbors, distances = without_own(neighbors, own, distances)
     where = "CPU" if ids is None else "GPU"
     print(f"{len(test)} queries x {train.shape} points: exact neighbours in {time.perf_counter() - start:.1f} s, {where}")
+    if not np.isfinite(distances).all():
+        query, rank_of = np.argwhere(~np.isfinite(distances))[0]
+        raise SystemExit(
+            f"{origin}: {metric.name} is {distances[query, rank_of]} for query {query} and point {neighbors[query, rank_of]};"
+            " say which points it is for (domain), or repair them"
+        )
+    lost = losses(rounding, metric, read, neighbors, own)
+    if lost.get("queries_changed", 0) >= CHANGED:
+        remedy = "say centre: true" if ignores_origin(metric) and not settings.get("centre") else "scale or shift them"
+        remarks.append(
+            f"float32, in which points are searched, gives {lost['queries_changed']:.2%} of the queries other nearest"
+            f" neighbours than among the points as they came; {remedy}, or backends are exact for other points than yours"
+        )
+        print(remarks[-1])
     agreement = None
     if hosted is not None:
         compared = min(hosted.shape[-1], k)
@@ -109,7 +139,7 @@ def make(settings, files, out):
     hard = hardness(metric, train, test, distances)
     print(f"how hard that was: {time.perf_counter() - start:.1f} s")
     remarks = "\n".join(remarks) or None
-    write_neighbors(out, neighbors, distances, hosted_neighbors_recall=agreement, remarks=remarks, **hard)
+    write_neighbors(out, neighbors, distances, hosted_neighbors_recall=agreement, remarks=remarks, **lost, **hard)
 
 
 def propose_on_gpu(data, k):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from knnbench.problem.domains import DOMAINS
+
 REAL = "fiub"  # kinds of dtype that are searched, as float32
 BROKEN = (zlib.error, zipfile.BadZipFile)  # what is said of archives that are damaged, besides errors of files
 BLOCK_NUMBERS = 2**24  # of points that are held at once: 128 MiB as float64
@@ -90,6 +92,35 @@ def in_blocks(values, kept=None):
     return Points(shape if kept is None else (int(kept.sum()), *shape[1:]), values.dtype, blocks(), kept)
 
 
+def covariance(points):
+    """Covariance of points, taking all of their blocks.
+
+    Parameters
+    ----------
+    points : Points
+
+    Returns
+    -------
+    matrix : ndarray, shape (d, d), float64
+
+    Raises
+    ------
+    DataError
+        It has no inverse: coordinates depend on each other.
+    """
+    sums, products, n, centre = 0.0, 0.0, 0, None
+    for block in points.blocks:
+        block = block.astype(np.float64)
+        centre = block[0] if centre is None else centre  # or what all points share would take the digits
+        sums, products, n = sums + (block - centre).sum(0), products + (block - centre).T @ (block - centre), n + len(block)
+    matrix = products / n - np.outer(sums / n, sums / n)
+    if not np.isfinite(matrix).all() or np.linalg.cond(matrix) > 1e12:
+        raise DataError(
+            "the covariance of the points has no inverse: a coordinate is constant, or depends on others; leave it out"
+        )
+    return matrix
+
+
 def check_form(shape, dtype, origin):
     """Raise DataError if an array of this shape and dtype cannot hold points."""
     if dtype.kind not in REAL:
@@ -112,7 +143,7 @@ def check_points(points, metric, origin, first=0):
 
     Returns
     -------
-    points : ndarray, shape (rows, d), float32, C-contiguous, of unit length if the metric is normalised
+    points : ndarray, shape (rows, d), float32, C-contiguous, as the metric prepares them
 
     Raises
     ------
@@ -128,10 +159,9 @@ def check_points(points, metric, origin, first=0):
             raise DataError(f"{origin}: row {first + int(bad.argmax())} {what}{others}; remove or repair")
 
     refuse(~np.isfinite(points).all(axis=1), "is not finite in float32 (NaN, inf or over 3.4e38)")
-    if metric.normalised:
-        norms = np.sqrt(np.einsum("ij,ij->i", points, points, dtype=np.float64))
-        refuse(norms == 0, f"is zero, which has no direction for the {metric.name} metric")
-        points = (points / norms[:, None]).astype(np.float32)
-    if metric.positive_first:
-        refuse(points[:, 0] <= 0, f"has a first coordinate <= 0, outside the half-space of the {metric.name} metric")
+    if metric.domain != "any" or metric.prepare:
+        outside, words = DOMAINS[metric.domain]
+        exact = points.astype(np.float64)
+        refuse(outside(exact), words.format(metric.name))
+        points = np.ascontiguousarray(metric.prepare(exact), dtype=np.float32) if metric.prepare else points
     return points

@@ -78,14 +78,14 @@ def score(metric, train, queries, ids, k, true_ids, true_distances):
     Returns
     -------
     grades : dict
-        recall : share of ids whose float64 distance is within the true k-th distance times 1 + `TIE_TOLERANCE`.
+        recall : share of ids whose float64 distance is within the true k-th distance and `TIE_TOLERANCE` of it more.
         recall_p05, recall_p25, recall_p50 : quantiles of that share over queries, each the share of a query: of the sorted
         ones the last at or before the quantile (NumPy's method "lower").
         recall_zero : share of queries of which no id counts.
         recall_ids : share of the true ids that were returned, as the KeOps page counts.
         wrong_neighbors : number of places that do not count for `recall`.
-        distance_error : largest relative error of a distance, 1 - true / returned, between the j-th nearest point and the
-        j-th nearest one that was returned: what float32 costs an exact backend. None if no id counts.
+        distance_error : largest relative error of a distance, (returned - true) / the larger of both, between the j-th nearest
+        point and the j-th nearest one that was returned: what float32 costs an exact backend. None if no id counts.
 
     Raises
     ------
@@ -102,12 +102,13 @@ def score(metric, train, queries, ids, k, true_ids, true_distances):
         true = true_distances[rows, :k]
         some = np.sort(ids[rows].astype(np.int64), axis=1)
         distances, here = distances_of(metric, train, queries[rows], some, true_ids[rows, :k], true)
-        right[rows] = (distances <= true[:, -1:] * (1 + TIE_TOLERANCE)).sum(axis=1)
+        right[rows] = (distances <= true[:, -1:] + TIE_TOLERANCE * np.abs(true[:, -1:])).sum(axis=1)
         found += here
         returned = np.isfinite(distances)
         if returned.any():
-            away = returned & (distances > 0)
-            error = max(error or 0.0, float((1 - true[away] / distances[away]).max(initial=0)))
+            larger = np.maximum(np.abs(true), np.abs(distances))  # which is `distances`, but where they are negative
+            away = returned & (larger > 0)
+            error = max(error or 0.0, float(((distances - true)[away] / larger[away]).max(initial=0)))
     return {
         "recall": float(right.sum() / ids.size),
         **{name: float(np.quantile(right / k, share, method="lower")) for name, share in SHARES.items()},

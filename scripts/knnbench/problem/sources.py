@@ -5,9 +5,45 @@ import numpy as np
 
 from knnbench.problem.datasets import renumber
 from knnbench.problem.formats import read_plain, text_attribute
-from knnbench.problem.metrics import METRICS
+from knnbench.problem.own_metrics import metric_of
 from knnbench.problem.points import DataError, Points, block_rows, check_form, in_blocks
 from knnbench.problem.readers import has_arrays, is_hdf5, open_rows
+
+# Metrics as VIBE's files name them; ann-benchmarks' names are ours.
+NAMES = {"ip": "inner-product", "cosine": "angular", "normalized": "angular"}
+
+
+def on_sphere(generator, shape):
+    block = generator.standard_normal(shape)
+    return block / np.linalg.norm(block, axis=1, keepdims=True)
+
+
+def in_ball(generator, shape):
+    # The shadow of a sphere of two more dimensions is uniform in the ball; float32 rounds none to its boundary.
+    return 0.999 * on_sphere(generator, (shape[0], shape[1] + 2))[:, : shape[1]]
+
+
+def shares(generator, shape):
+    block = generator.standard_exponential(shape) + 1e-6  # none is zero
+    return block / block.sum(1, keepdims=True)
+
+
+def on_earth(generator, shape):
+    sine, longitude = generator.uniform(-1, 1, shape).T
+    return np.column_stack([np.degrees(np.arcsin(sine)), 180 * longitude])
+
+
+DRAWN = {
+    "normal": lambda generator, shape: generator.standard_normal(shape),
+    "uniform": lambda generator, shape: generator.uniform(0.5, 1.5, shape),
+    "sphere": on_sphere,
+    "ball": in_ball,
+    "simplex": shares,
+    "earth": on_earth,
+}
+
+
+DIGITS = "scikit-learn's digits (test set of the UCI optical recognition of handwritten digits)"
 
 
 def draw(kind, rows, d, generator, offset=0.0):
@@ -15,8 +51,9 @@ def draw(kind, rows, d, generator, offset=0.0):
 
     Parameters
     ----------
-    kind : {"normal", "uniform", "sphere"}
-        Standard normal; uniform on [0.5, 1.5)^d, the KeOps page's box in the half-space; normal scaled to unit length.
+    kind : {"normal", "uniform", "sphere", "ball", "simplex", "earth"}
+        Standard normal; uniform on [0.5, 1.5)^d, the KeOps page's box in the half-space; normal scaled to unit length; uniform
+        in the unit ball; uniform among shares of a whole; latitude and longitude in degrees, uniform on the globe.
     rows, d : int
     generator : numpy.random.Generator
     offset : float, added to every coordinate
@@ -30,9 +67,7 @@ def draw(kind, rows, d, generator, offset=0.0):
         step = block_rows(d)
         for first in range(0, rows, step):
             shape = (min(step, rows - first), d)
-            block = generator.uniform(0.5, 1.5, shape) if kind == "uniform" else generator.standard_normal(shape)
-            if kind == "sphere":
-                block /= np.linalg.norm(block, axis=1, keepdims=True)
+            block = DRAWN[kind](generator, shape)
             block += offset
             block = block.astype(np.float32)
             if kind == "uniform" and not offset:
@@ -68,9 +103,9 @@ def places(settings, download=None):
     Returns
     -------
     places : dict, part -> (path, name of the array in the file or None)
-        Of train and test; of train alone if `split` makes the queries of it.
+        Of train and test; of train alone if `split` makes the queries of it, or points are their own (`self`).
     """
-    parts = ["train"] if "split" in settings else ["train", "test"]
+    parts = ["train"] if "split" in settings or settings.get("self") else ["train", "test"]
     file = download or settings.get("path")
     if file is None:
         array = settings.get("array")
@@ -80,7 +115,9 @@ def places(settings, download=None):
         named = {part: name or part for part, name in named.items()}
     found = {part: (str(file), name) for part, name in named.items()}
     if len(set(found.values())) < len(found):
-        raise DataError(f"{file}: points and queries would be the same rows; say which array is test, or split: 1000")
+        raise DataError(
+            f"{file}: points and queries would be the same rows; say which array is test, or split: 1000, or self: true"
+        )
     return found
 
 
@@ -118,10 +155,11 @@ def from_files(settings, download=None):
     for part, values in arrays.items():
         check_form(values.shape, values.dtype, f"{origin}, {part}")
     train, test = choose(settings, arrays["train"].shape[0], origin)
-    arrays.setdefault("test", arrays["train"])
+    if "split" in settings:
+        arrays["test"] = arrays["train"]
     kept, remarks = {"train": train, "test": test}, []
     drops = settings.get("zero_rows", "drop" if settings["source"] == "url" else "refuse") == "drop"
-    if drops and METRICS[settings["metric"]].normalised:
+    if drops and metric_of(settings["metric"], settings.get("metric_entry")).domain == "directions":
         counts = []
         for part, values in arrays.items():
             every = np.ones(values.shape[0], bool) if kept[part] is None else kept[part]
@@ -130,16 +168,17 @@ def from_files(settings, download=None):
             kept[part] = some if some.sum() < every.sum() else kept[part]
         if any(not each.startswith("0 ") for each in counts):
             remarks = [
-                f"{counts[0]} points and {counts[1]} queries of the file are zero and have no direction: left out,"
+                f"{counts[0]} points and {counts[-1]} queries of the file are zero and have no direction: left out,"
                 " and ids count the others"
             ]
     if any(some is not None for some in kept.values()):  # of both or of none
-        kept = {part: np.ones(arrays[part].shape[0], bool) if some is None else some for part, some in kept.items()}
-    points, queries = (in_blocks(arrays[part], kept[part]) for part in ("train", "test"))
+        kept |= {part: np.ones(values.shape[0], bool) for part, values in arrays.items() if kept[part] is None}
+    points, queries = (in_blocks(arrays[part], kept[part]) if part in arrays else None for part in ("train", "test"))
     hosted = None
     if train is None and list(where.values()) == [(where["train"][0], "train"), (where["train"][0], "test")]:
         with h5py.File(where["train"][0], "r") as file:
-            has_neighbors = "neighbors" in set(file) and text_attribute(file, "distance") == settings["metric"]
+            said = text_attribute(file, "distance")
+            has_neighbors = "neighbors" in set(file) and NAMES.get(said, said) == settings["metric"]
             hosted = read_plain(file, "neighbors", where["train"][0]) if has_neighbors else None
     if hosted is not None and points.kept is not None:
         hosted = renumber(hosted, (points.kept, queries.kept))
@@ -156,7 +195,7 @@ def load(settings, download=None):
 
     Returns
     -------
-    train, test : Points, shapes (n, d) and (q, d); take all of train before test
+    train, test : Points, shapes (n, d) and (q, d); take all of train before test, which is None if points are their own queries
         With `kept` where they are not all rows of their file: of a download for a metric of directions, for example, rows of
         zeros are left out, which nobody here can repair.
     hosted : ndarray or None
@@ -172,16 +211,17 @@ def load(settings, download=None):
     if source == "digits":
         from sklearn.datasets import load_digits  # three seconds, which no other source waits for
 
-        points = load_digits().data
+        points, origin = load_digits().data, DIGITS
+        if settings.get("self"):
+            return in_blocks(points), None, None, origin, []
         order = np.random.default_rng(settings["seed"]).permutation(len(points))
         test, train = np.split(points[order], [settings["queries"]])
-        origin = "scikit-learn's digits (test set of the UCI optical recognition of handwritten digits)"
         return in_blocks(train), in_blocks(test), None, origin, []
     if source in ("file", "url"):
         return from_files(settings, download)
     generator = np.random.default_rng(settings["seed"])
     offset = settings.get("offset", 0.0)
     train = draw(source, settings["n"], settings["d"], generator, offset)
-    test = draw(source, settings["queries"], settings["d"], generator, offset)
+    test = None if settings.get("self") else draw(source, settings["queries"], settings["d"], generator, offset)
     shifted = f" + {offset:g}" if offset else ""
     return train, test, None, f"{source}{shifted}, numpy.random.default_rng({settings['seed']})", []

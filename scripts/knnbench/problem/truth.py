@@ -3,7 +3,7 @@
 A fast pass in float32 proposes candidates, a few more than are wanted. Their distances are computed again in float64 by direct
 differences, which decides the order. A certificate then shows for every query that no other point can be nearer: the largest
 candidate's float32 key, less the most that float32 can be wrong by, is no nearer than the last neighbour in float64. Queries
-without a certificate are searched again in float64 throughout.
+without a certificate are searched again in float64 throughout, and so is all under a metric for which that bound is not proven.
 """
 
 import functools
@@ -16,6 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from knnbench.problem.datasets import TRUTH_K
+from knnbench.problem.metrics import by_weights
 from knnbench.problem.recall import exact_distances
 
 SPARE = 28  # candidates besides those that are wanted, so that the certificate has room
@@ -77,14 +78,16 @@ def compile_kernel(metric):
 
     Returns
     -------
-    kernel : callable (queries, columns, first, keys, ids)
+    kernel : callable (queries, weights, columns, point_weights, first, keys, ids)
         Updates the max-heaps `keys` and `ids`, shape (q, k), with the points in `columns`, shape (d, rows), whose ids start
         at `first`. Releases the interpreter's lock.
     """
-    term, finish = (numba.njit(formula, error_model="numpy") for formula in (metric.term, metric.finish))
+    term, finish = (numba.njit(formula(np), error_model="numpy") for formula in (metric.term, metric.finish))
+    join = numba.njit((lambda a, b: max(a, b)) if metric.reduce == "max" else (lambda a, b: a + b))
+    nothing = -np.inf if metric.reduce == "max" else 0
 
     @numba.njit(nogil=True, error_model="numpy")  # or every division looks for a zero
-    def kernel(queries, columns, first, keys, ids):
+    def kernel(queries, weights, columns, point_weights, first, keys, ids):
         q, d = queries.shape
         rows = columns.shape[1]
         tile_keys = np.empty(TILE, queries.dtype)
@@ -95,18 +98,19 @@ def compile_kernel(metric):
                 stop = tile + width
                 for i in range(query_block, min(q, query_block + QUERY_BLOCK)):
                     x = queries[i]
-                    tile_keys[:width] = 0
+                    tile_keys[:width] = nothing
                     for axis in range(0, fours, 4):  # four at once: the sums are read and written a quarter as often
                         x0, x1, x2, x3 = x[axis], x[axis + 1], x[axis + 2], x[axis + 3]
                         y0, y1 = columns[axis, tile:stop], columns[axis + 1, tile:stop]
                         y2, y3 = columns[axis + 2, tile:stop], columns[axis + 3, tile:stop]
                         for j in range(width):
-                            tile_keys[j] += (term(x0, y0[j]) + term(x1, y1[j])) + (term(x2, y2[j]) + term(x3, y3[j]))
+                            two, others = join(term(x0, y0[j]), term(x1, y1[j])), join(term(x2, y2[j]), term(x3, y3[j]))
+                            tile_keys[j] = join(tile_keys[j], join(two, others))
                     for axis in range(fours, d):
                         x0, y0 = x[axis], columns[axis, tile:stop]
                         for j in range(width):
-                            tile_keys[j] += term(x0, y0[j])
-                    x0, y0 = x[0], columns[0, tile:stop]
+                            tile_keys[j] = join(tile_keys[j], term(x0, y0[j]))
+                    x0, y0 = weights[i], point_weights[tile:stop]
                     for j in range(width):
                         tile_keys[j] = finish(tile_keys[j], x0, y0[j])
                     offer(tile_keys[:width], first + tile, keys[i], ids[i])
@@ -135,27 +139,34 @@ def blocks(points):
     return ((first, points[first : first + size]) for first in range(0, len(points), size))
 
 
-def by_differences(metric, train, queries, k, pool, dtype):
+def by_differences(metric, parts, queries, k, pool, dtype):
     """Search by direct differences in `dtype`.
+
+    Parameters
+    ----------
+    parts : iterable of (int, ndarray), the number of a first row and the points from there on, as `blocks` has them
 
     Returns
     -------
-    ids : ndarray, shape (q, k), int64
+    heaps : Heaps
     floor : ndarray, shape (q,), float64
         No other point has an exact key below it. Every term is of one sign and rounded a few times, so a float32 key is within
         (d + 8) units of its value (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
     """
     kernel, heaps = compile_kernel(metric), Heaps(len(queries), k, dtype)
-    d, rounded = train.shape[1], queries.astype(dtype)
+    d, rounded, weights = queries.shape[1], queries.astype(dtype), metric.weight(np, queries)
+    rounded_weights, least, most = weights.astype(dtype), np.inf, -np.inf
 
-    def work(columns, first, rows, keys, ids):
-        kernel(rounded[rows], columns, first, keys, ids)
+    def work(columns, point_weights, first, rows, keys, ids):
+        kernel(rounded[rows], rounded_weights[rows], columns, point_weights, first, keys, ids)
 
-    for first, block in blocks(train):
-        heaps.run(pool, work, np.ascontiguousarray(block.T, dtype=dtype), first)
+    for first, block in parts:
+        of_block = metric.weight(np, block.astype(np.float64))
+        least, most = min(least, of_block.min()), max(most, of_block.max())
+        heaps.run(pool, work, np.ascontiguousarray(block.T, dtype=dtype), of_block.astype(dtype), first)
     worst = heaps.keys[:, 0].astype(np.float64)
-    lost = np.maximum(*(metric.finish(d * TINY, queries[:, 0], np.float64(y)) for y in (train[:, 0].min(), train[:, 0].max())))
-    return heaps.ids, worst * (1 - 1.01 * (d + 8) * UNIT) - lost - TINY
+    lost = np.maximum(*(metric.finish(np)(d * TINY, weights, each) for each in (least, most)))
+    return heaps, worst * (1 - 1.01 * (d + 8) * UNIT) - lost - TINY
 
 
 def by_products(metric, train, queries, k, pool):
@@ -166,9 +177,9 @@ def by_products(metric, train, queries, k, pool):
 
     Returns
     -------
-    ids, floor : as `by_differences` has them
+    heaps, floor : as `by_differences` has them
     """
-    heaps, d = Heaps(len(queries), k, np.float32), train.shape[1]
+    heaps, d, finish = Heaps(len(queries), k, np.float32), train.shape[1], metric.finish(np)
     centre = train[:: max(1, len(train) // 10_000)].mean(0, dtype=np.float64).astype(np.float32).astype(np.float64)
     centred = queries - centre
     squares = (centred**2).sum(1)
@@ -189,14 +200,14 @@ def by_products(metric, train, queries, k, pool):
         for first, block in blocks(train):
             points = block - centre
             norms = (points**2).sum(1)
-            weights = np.broadcast_to(metric.finish(1.0, 1.0, block[:, 0].astype(np.float64)), len(block))
+            weights = np.broadcast_to(finish(1.0, 1.0, metric.weight(np, block.astype(np.float64))), len(block))
             longest = max(longest, np.sqrt(weights * norms).max())
             heaviest = max(heaviest, np.sqrt(weights).max())
             right = np.vstack([points.T * weights, weights * norms, weights]).astype(np.float32)
             heaps.run(pool, work, right, first)
     worst = heaps.keys[:, 0].astype(np.float64)
     wrong = 1.01 * (d + 8) * UNIT * (longest + heaviest * np.sqrt(squares)) ** 2 + (d + 2) * TINY * max(1, heaviest**2)
-    return heaps.ids, (worst - wrong) * metric.finish(1.0, queries[:, 0], 1.0) / metric.finish(1.0, 1.0, 1.0)
+    return heaps, (worst - wrong) * finish(1.0, metric.weight(np, queries), 1.0) / finish(1.0, 1.0, 1.0)
 
 
 def rank(metric, train, queries, ids, k):
@@ -239,25 +250,29 @@ def exact_neighbors(metric, train, test, k=TRUTH_K):
         return rank(metric, train, queries, np.broadcast_to(np.arange(n), (len(queries), n)), k)
     candidates = min(k + SPARE, n)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        if not fits_float32(metric, train, queries):
-            ids, _ = by_differences(metric, train, queries, candidates, pool, np.float64)
-            return rank(metric, train, queries, ids, k)
+        if not (metric.proven and fits_float32(metric, train, queries)):
+            found, _ = by_differences(metric, blocks(train), queries, candidates, pool, np.float64)
+            return rank(metric, train, queries, found.ids, k)
         if metric.expanded and d >= PRODUCT_DIMENSION:
-            ids, floor = by_products(metric, train, queries, candidates, pool)
+            found, floor = by_products(metric, train, queries, candidates, pool)
         else:
-            ids, floor = by_differences(metric, train, queries, candidates, pool, np.float32)
-        neighbors, distances = rank(metric, train, queries, ids, k)
+            found, floor = by_differences(metric, blocks(train), queries, candidates, pool, np.float32)
+        neighbors, distances = rank(metric, train, queries, found.ids, k)
         doubtful = np.flatnonzero(metric.distance(np.maximum(floor, 0)) < distances[:, -1]) if candidates < n else []
         if len(doubtful):
             print(f"{len(doubtful)} of {len(queries)} queries have no certificate; they are searched in float64")
-            ids, _ = by_differences(metric, train, queries[doubtful], candidates, pool, np.float64)
-            neighbors[doubtful], distances[doubtful] = rank(metric, train, queries[doubtful], ids, k)
+            found, _ = by_differences(metric, blocks(train), queries[doubtful], candidates, pool, np.float64)
+            neighbors[doubtful], distances[doubtful] = rank(metric, train, queries[doubtful], found.ids, k)
     return neighbors, distances
 
 
 def fits_float32(metric, train, queries):
     """Whether no key overflows float32, or divides by what is too small for it: then a key is a number, or rightly infinite."""
+    sized = all(np.abs([points.min(), points.max()]).max() < LARGEST for points in (train, queries))
+    if not sized or metric.finish is not by_weights:
+        return sized
     return all(
-        np.abs([points.min(), points.max()]).max() < LARGEST and (not metric.positive_first or points[:, 0].min() > 1 / LARGEST)
+        metric.weight(np, block.astype(np.float64)).min() > 1 / LARGEST
         for points in (train, queries)
+        for _, block in blocks(points)
     )

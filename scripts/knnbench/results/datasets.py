@@ -3,7 +3,7 @@
 import math
 
 BY_K = ("lid", "relative_contrast", "ties")
-OF_ALL = ("duplicates", "norm_spread", "query_distance_ratio")
+OF_ALL = ("duplicates", "norm_spread", "query_distance_ratio", "rows_merged", "queries_changed")
 
 
 def known(value):

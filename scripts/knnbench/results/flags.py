@@ -40,6 +40,7 @@ def flags_of(records, rounds, found):
         "drift": any(drifts(samples) for samples in rounds),
         "bimodal": any(is_bimodal(samples) for samples in rounds),
         "one_build": any(record.get("one_build") and "query_ns" in record for record in records),
+        "lifted": any(record.get("lifted") for record in records),
         "subset": any(record["queries_timed"] < record["dataset"]["queries"] for record in subsets),
         "small_subset": any(record["queries_timed"] < record["least_queries"] for record in subsets),
         **found,

@@ -20,7 +20,7 @@ BATCH = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", 
 BATCH += ("p99_s", "first_s", "queries_per_s")
 COMPARISON = (*SEARCH, "faster", "slower", "ratio", "ratio_low", "ratio_high", "verdict")
 DATASET = ("dataset", "title", "metric", "n", "d", "queries", "n_neighbors", "lid", "relative_contrast", "ties", "duplicates")
-DATASET += ("norm_spread", "query_distance_ratio")
+DATASET += ("norm_spread", "query_distance_ratio", "rows_merged", "queries_changed")
 # What a name has for figures and tables.
 WORDS = {"backend": "label", "dataset": "title"}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from knnbench.config.checks import DEFAULT_QUERIES, DIGITS, read_header
 from knnbench.config.suite import Cell
 from knnbench.measure.statuses import NOT_RUN
+from knnbench.problem.own_rows import EVERY
 from knnbench.workflow.seen import NO_INDEX_S, START_S, nearest, passes_s, read_seen
 
 CELLS, INDEXES = Path("results/cells"), Path("results/indexes")
@@ -54,18 +55,21 @@ class Expected:
 
 def size_of(name, settings):
     """Size of a dataset as far as it is known before it is made."""
-    source = settings["source"]
+    source, split, megabytes = settings["source"], settings.get("split", 0), settings.get("megabytes", 0)
     if source == "digits":
-        return Size(settings["metric"], DIGITS - settings["queries"], 64, settings["queries"])
-    if source == "file":
+        n, d = DIGITS - (0 if settings.get("self") else settings["queries"]), 64
+    elif source == "file":
         rows, d = read_header(name, settings, "train")
-        rows, split = settings.get("rows", rows or GUESSED), settings.get("split", 0)
+        n = settings.get("rows", rows or GUESSED) - split
+    else:
+        n, d = settings.get("n", GUESSED) - split, settings.get("d", 100)
+    if settings.get("self"):
+        q = min(n, settings.get("queries", EVERY))
+    elif source == "file":
         q = split or read_header(name, settings, "test")[0] or DEFAULT_QUERIES
-        return Size(settings["metric"], rows - split, d, q)
-    guess = {"n": GUESSED, "d": 100, "queries": DEFAULT_QUERIES, "megabytes": 0} if source == "url" else {"megabytes": 0}
-    n, d, q, megabytes = ((guess | settings)[key] for key in ("n", "d", "queries", "megabytes"))
-    split = settings.get("split", 0)
-    return Size(settings["metric"], n - split, d, split or q, megabytes)
+    else:
+        q = split or settings.get("queries", DEFAULT_QUERIES)
+    return Size(settings["metric"], n, d, q, megabytes)
 
 
 def host_bytes(size, backend):
