@@ -1,112 +1,140 @@
 """What a subset of the queries predicts of a pass over all of them, for every backend on a CPU. Prints Markdown.
 
-Run from the project's root: python benchmarks/subset.py > benchmarks/subset.md, when there are environments:
-snakemake -- resources/environments/{torch,jax-cpu,keops,faiss-cpu,sklearn,sklearnex,usearch,pykdtree,pynear}/freeze.txt
-Cells with all queries and cells that may take a fifth of that time alternate. There are so many queries that all of them take a
-second: where a backend answers faster, no subset is ever asked.
+Run from the project's root: python benchmarks/subset.py [BACKEND ...] > benchmarks/subset.md, when there are environments, by
+snakemake -- resources/environments/NAME/freeze.txt for each that a backend has on a CPU.
+A process for each backend chooses a subset as a cell does that may take a fifth of the time of all queries; then passes over
+all and over the subset alternate. There are so many queries that all of them take a second: where a backend answers faster, no
+subset is ever asked.
 """
 
+import argparse
+import importlib
 import json
+import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
-import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from knnbench.problem.datasets import write_neighbors, write_points
+from knnbench.measure.clock import Timing, elapsed_ns
+from knnbench.measure.queries import choose_queries, passes
 from knnbench.problem.metrics import METRICS
-from knnbench.problem.points import in_blocks
-from knnbench.results.calls import times
 from knnbench.system import machine
-from knnbench.workflow.cells import query_flags
 
-K, ROUNDS, N, DIMENSIONS, QUERIES = 10, 2, 100_000, (10, 100), (10_000, 100_000, 1_000_000)
+K, ROUNDS, N, DIMENSIONS, QUERIES = 10, 5, 100_000, (10, 100), (10_000, 100_000, 1_000_000)
 PART = 5  # a subset has this part of the time of all queries
 LONG_S = 1.0
-TIMING = {"min_repeats": 4, "budget_s": 0.5, "max_query_s": 600, "batch_sizes": [], "batch_calls": 1, "batch_budget_s": 0}
+TIMING = {
+    "min_sample_s": 0.001,
+    "min_repeats": 4,
+    "max_repeats": 4,
+    "budget_s": 0,
+    "rel_ci": 0.05,
+    "max_query_s": 600,
+    "seed": 0,
+}
+TIMING |= {"min_recall": 0, "batch_sizes": [], "batch_calls": 1, "batch_budget_s": 0}
 
 
-def defaults():
-    """The timing section of config.yaml, with ours over it."""
-    return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["timing"] | TIMING
+class Unheard:
+    """In place of the reporter of a worker: nobody waits, and only what was chosen is kept."""
+
+    def enter(self, stage, limit_s):
+        pass
+
+    def add(self, **found):
+        self.__dict__ |= found
 
 
-def make(path, d, queries):
-    """Write normal points, and neighbours that are none: nothing is said here of the answers."""
-    generator, metric = np.random.default_rng(d), METRICS["euclidean"]
-    points = (generator.standard_normal((number, d), np.float32) for number in (N, queries))
-    write_points(path, metric, *map(in_blocks, points))
-    write_neighbors(path, np.zeros((queries, K), np.int32), np.ones((queries, K)))
+def predict(entry, d):
+    """What subsets of one backend predict: all queries and their seconds, the subset, the least one, and ratios by round."""
+    generator, threads = np.random.default_rng(d), machine.available_cpus()
+    train, queries = (generator.standard_normal((number, d), np.float32) for number in (N, QUERIES[-1]))
+    module = importlib.import_module(f"knnbench.backends.{entry['module']}")
+    backend = module.Backend(METRICS["euclidean"], "cpu", threads, **entry["parameters"])
+    if reason := backend.unsupported(K, N, d):
+        return {"reason": reason}
+    for _ in backend.fit(train):
+        pass
+    if entry["search"]:
+        backend.set_search(**entry["search"])
+    task = SimpleNamespace(n_neighbors=K, device="cpu", max_fit_s=600, timing=Timing(**TIMING, pass_s=float("inf")))
+    for number in QUERIES:
+        every = passes(task, backend, queries[:number])["host"]
+        backend.compile(queries[:number], K)
+        every()
+        whole_s = elapsed_ns(every, backend.synchronize)[0] / 1e9
+        if whole_s > LONG_S:
+            break
+    chosen = Unheard()
+    task.timing = Timing(**TIMING, pass_s=whole_s / PART)
+    rows = choose_queries(task, backend, queries[:number], chosen)
+    some = passes(task, backend, queries[:number][rows])["host"]
+    ratios = []
+    for _ in range(ROUNDS):
+        parts = [elapsed_ns(some, backend.synchronize)[0] for _ in range(PART)]
+        whole = elapsed_ns(every, backend.synchronize)[0]
+        ratios.append(statistics.median(parts) * number / len(rows) / whole)
+    return {"queries": number, "whole_s": whole_s, "subset": len(rows), "least": chosen.least_queries, "ratios": ratios}
 
 
-def measure(folder, name, entry, data, pass_s, index):
-    """Measure a cell, its index from `index` if it saves one; its record."""
-    out, env = Path(folder, "record.json"), entry["environments"]["cpu"]
-    python = ROOT / f"resources/environments/{env}/bin/python"
-    command = [python, ROOT / "scripts/measure_cell.py", "--data", data, "--device", "cpu", "--module", entry["module"]]
-    command += ["--parameters", json.dumps(entry.get("parameters", {})), "--threads", 0, "--memory-gb", 0, "--max-fit-s", 600]
-    command += ["--spec", ROOT / f"envs/{env}.yaml"]
-    if entry.get("saves"):
-        command += ["--index", index]
-        if not index.exists():
-            subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
-    command += ["--n-neighbors", K, *query_flags(defaults() | {"pass_s": pass_s}), "--out", out]
-    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
-    record = json.loads(out.read_text(encoding="utf-8"))
-    if "graded" not in record:
-        raise SystemExit(f"{name}: {record['status']}: {record['reason']}")
-    return record
-
-
-def seconds(record):
-    """Of all queries, measured or predicted."""
-    return statistics.median(times([record], "host")[0])
+def settings(entry):
+    """Parameters and search of an entry; of lists, the value in the middle."""
+    middle = {key: each[len(each) // 2] if isinstance(each, list) else each for key, each in entry.get("build", {}).items()}
+    search = {key: each[len(each) // 2] if isinstance(each, list) else each for key, each in entry.get("search", {}).items()}
+    return {"module": entry["module"], "parameters": entry.get("parameters", {}) | middle, "search": search}
 
 
 def main():
+    import yaml  # which the environments of backends do not have
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("backends", nargs="*", help="entries of config.yaml; all of them if none is named")
+    asked = parser.parse_args().backends
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     backends = {
         name: entry
         for name, entry in config["backends"].items()
         # The variants that hold the whole matrix ask no subset.
         if "cpu" in entry["environments"] and not entry.get("control") and entry.get("parameters", {}).get("batch") != "all"
+        if not asked or name in asked
     }
     facts = machine.describe("cpu")
     print(f"What a subset predicts of all queries among {N:,} points, K = {K}: {facts['cpu']}, {facts['cpus']} CPUs;")
-    print(f"made by `python benchmarks/subset.py` on {time.strftime('%Y-%m-%d')}. Ratios: predicted over measured, by round.\n")
-    print("| backend | d | all queries | queries of the subset | of these at least | ratios |")
-    print("|---|---|---|---|---|---|", flush=True)
-    wrong = []
-    with tempfile.TemporaryDirectory() as folder:
-        for d in DIMENSIONS:
-            for name, entry in backends.items():
-                index, pairs = Path(folder, f"{name}-{d}"), []
-                for queries in QUERIES:
-                    data = Path(folder, f"{d}-{queries}.hdf5")
-                    if not data.exists():
-                        make(data, d, queries)
-                    whole = measure(folder, name, entry, data, float("inf"), index)
-                    if seconds(whole) > LONG_S:
-                        break
-                for number in range(ROUNDS):
-                    whole = measure(folder, name, entry, data, float("inf"), index) if number else whole
-                    pairs.append((whole, measure(folder, name, entry, data, seconds(whole) / PART, index)))
-                ratios = [seconds(some) / seconds(whole) for whole, some in pairs]
-                wrong.append(abs(statistics.median(ratios) - 1))
-                asked = ", ".join(f"{some['queries_timed']:,}" for _, some in pairs)
-                words = ", ".join(f"{ratio:.3f}" for ratio in ratios)
-                least = pairs[0][1]["least_queries"]
-                whole = f"{queries:,} in {seconds(pairs[0][0]):.3g} s"
-                print(f"| {name} | {d} | {whole} | {asked} | {least:,} | {words} |", flush=True)
-    print(f"\nOff by {statistics.median(wrong):.1%} in the median, {max(wrong):.1%} at worst.")
+    print(f"made by `python benchmarks/subset.py` on {time.strftime('%Y-%m-%d')}. Ratios: predicted over measured, of {ROUNDS}")
+    print("alternating passes in one process.\n")
+    print("| backend | d | all queries | queries of the subset | of these at least | median ratio | of the rounds |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    wrong = {}
+    for d in DIMENSIONS:
+        for name, entry in backends.items():
+            python = ROOT / f"resources/environments/{entry['environments']['cpu']}/bin/python"
+            threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(machine.available_cpus()))
+            command = [python, __file__, "--predict", json.dumps(settings(entry)), str(d)]
+            said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | threads).stdout
+            found = json.loads(said.splitlines()[-1])
+            if "reason" in found:
+                print(f"| {name} | {d} | {found['reason']} | | | | |", flush=True)
+                continue
+            median = statistics.median(found["ratios"])
+            wrong[name, d] = abs(median - 1)
+            whole = f"{found['queries']:,} in {found['whole_s']:.3g} s"
+            span = f"{min(found['ratios']):.3f} to {max(found['ratios']):.3f}"
+            print(f"| {name} | {d} | {whole} | {found['subset']:,} | {found['least']:,} | {median:.3f} | {span} |", flush=True)
+    worst = max(wrong, key=wrong.get)
+    print(f"\nOff by {statistics.median(wrong.values()):.1%} in the median.")
+    print(f"At worst by {wrong[worst]:.1%}: {worst[0]}, d = {worst[1]}.")
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--predict"]:  # in the environment of a backend
+        print(json.dumps(predict(json.loads(sys.argv[2]), int(sys.argv[3]))))
+    else:
+        main()

@@ -53,6 +53,15 @@ def unpublished(wildcards):
     return []
 
 
+def asked_name(wildcards):
+    """The name of a backend to lay out."""
+    if not config["name"]:
+        raise WorkflowError(
+            "Say what to lay out: --config name=my-index package=my_index, as the library is called on PyPI"
+        )
+    return config["name"]
+
+
 def problem(wildcards):
     """What `snakemake recommend` is asked."""
     asked = {key: config.get(key) for key in ASKED}

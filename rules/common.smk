@@ -25,7 +25,8 @@ import yaml
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 
-from knnbench.config.checks import check_cluster, check_machine, resolve
+from knnbench.config.checks import resolve
+from knnbench.config.machines import check_cluster, check_machine
 from knnbench.config.suite import (
     CHARTS,
     FINDINGS,

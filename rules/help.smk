@@ -12,6 +12,10 @@ TARGETS = {
         ),
         "plan": ("what a suite will take, before it runs", "snakemake plan --config suite=paper"),
         "selftest": ("whether the harness can be trusted on this machine", "snakemake selftest"),
+        "new_backend": (
+            "lay out a backend of your own",
+            "snakemake new_backend --config name=my-index package=my_index",
+        ),
         "help": ("this table", "snakemake help"),
     },
     "Ask": {

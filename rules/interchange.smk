@@ -10,6 +10,7 @@ THEIR_NAMES = their_names()
 
 rule export_results:
     input:
+        config="results/{suite}/config.yaml",
         timings="results/{suite}/timings.csv",
         datasets=list(DATASETS.values()),
         code=code("export_results.py"),
@@ -23,8 +24,8 @@ rule export_results:
     message:
         "Write suite {wildcards.suite} as ann-benchmarks would"
     shell:
-        "{params.python} {input.code[0]:q} --timings {input.timings:q} --cells results/cells"
-        " --datasets {params.datasets:q} --names {params.names:q} --out {output:q} > {log:q} 2>&1"
+        "{params.python} {input.code[0]:q} --config {input.config:q} --timings {input.timings:q}"
+        " --cells results/cells --datasets {params.datasets:q} --names {params.names:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule export:

@@ -135,4 +135,5 @@ def index_flags(wildcards):
 
 def cell_flags(wildcards):
     """What changes a cell's numbers: its fit, and how its queries are timed."""
-    return index_flags(wildcards) + query_flags(config["timing"])
+    searches = config["backends"][wildcards.backend].get("search", ())
+    return index_flags(wildcards) + query_flags(config["timing"], searches)

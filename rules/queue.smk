@@ -27,11 +27,12 @@ def dataset_memory_mb(wildcards, attempt):
     return at_most(2e9 + plan.dataset_bytes(size, config["truth_k"]), attempt)
 
 
-def cell_minutes(wildcards):
+def cell_minutes(wildcards, points=None):
     """Time to ask of a queue: what the limits of a cell allow, so that they end it and not the queue."""
     from knnbench.workflow import plan
 
-    return math.ceil(plan.longest_s(config["timing"]) / 60)
+    points = points or len(config["backends"][wildcards.backend].get("search", [None]))
+    return math.ceil(plan.longest_s(config["timing"], points) / 60)
 
 
 def dataset_minutes(wildcards, attempt):
@@ -71,7 +72,7 @@ FOR_DATASET = queue(
     dataset_minutes, dataset_memory_mb, lambda wildcards: "gpu" if GPU_PYTHON else "cpu"
 )
 FOR_CEILINGS = queue(
-    cell_minutes,
+    lambda wildcards: cell_minutes(wildcards, points=1),
     lambda wildcards, attempt: at_most(4e9, attempt),
     lambda wildcards: wildcards.device,
 )

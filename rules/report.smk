@@ -3,6 +3,7 @@
 Needs  the tables of a folder: results/{suite}, results/merged, published/{name}
 Makes  {folder}/report.html: one page with everything in it
        {folder}/claims.csv: whether what was claimed holds
+       {folder}/curves.csv: queries per second at fixed recalls
        {folder}/tables/: LaTeX and Markdown
 `snakemake recommend` prints which backend to use for a problem, from all results that are here.
 """
@@ -23,6 +24,20 @@ rule check_claims:
     shell:
         "{params.python} {input.code[0]:q} --folder {wildcards.folder:q} --claims {params.claims:q}"
         " --out {output:q} > {log:q} 2>&1"
+
+
+rule trace_curves:
+    input:
+        tables,
+        code=code("trace_curves.py"),
+    output:
+        report("{folder}/curves.csv", caption="captions/curves.rst", category="Tables"),
+    log:
+        "logs/trace_curves/{folder}.log",
+    message:
+        "Trace the curves of {wildcards.folder}"
+    shell:
+        "{params.python} {input.code[0]:q} --folder {wildcards.folder:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule make_tables:

@@ -1,6 +1,7 @@
 """Gather the records of a suite into timings.csv, samples.csv and a summary in words."""
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import jsonschema
 import pandas as pd
 import yaml
 
+from knnbench.config.settings import points_of
 from knnbench.config.suite import cells
-from knnbench.results.calls import batch_rows, sample_rows, times
+from knnbench.results.calls import at_point, batch_rows, sample_rows, times
+from knnbench.results.curves import place_of, standing
 from knnbench.results.datasets import dataset_rows
 from knnbench.results.gather import left_out, row
 from knnbench.results.machines import residencies, rounds_by_machine
@@ -50,16 +53,24 @@ def main():
         with h5py.File(arguments.datasets / f"{name}.hdf5", "r") as file:
             datasets[name] = dict(file.attrs)
     ceilings = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in arguments.ceilings}
+    points = points_of(config["backends"])
+    by_point = config | {"backends": points}
     rows, samples, batches, entries = [], [], [], []
     for cell in cells(config):
-        for records in rounds_by_machine(read_records(config, cell, arguments.cells)):
-            for residency in residencies(cell.device):
-                rows.append(row(config, cell, datasets[cell.dataset], records, residency, ceilings.get(cell.device)))
-                batches += batch_rows(config, cell, records, residency)
-                if rows[-1]["query_median_s"]:
-                    entries.append((rows[-1], times(records, residency)))
-            samples += sample_rows(cell, records)
-    comparisons = pd.DataFrame(compare(entries), columns=COMPARISON)
+        whole = read_records(config, cell, arguments.cells)
+        for name, point in points.items():
+            if point["build"] != cell.backend:
+                continue
+            at = dataclasses.replace(cell, backend=name)
+            for records in rounds_by_machine([at_point(record, point["number"]) for record in whole]):
+                for residency in residencies(cell.device):
+                    rows.append(row(by_point, at, datasets[cell.dataset], records, residency, ceilings.get(cell.device)))
+                    batches += batch_rows(config, at, records, residency)
+                    if rows[-1]["query_median_s"]:
+                        entries.append((rows[-1], times(records, residency)))
+                samples += sample_rows(at, records)
+    chosen = set(standing(rows))
+    comparisons = pd.DataFrame(compare([entry for entry in entries if place_of(entry[0]) in chosen]), columns=COMPARISON)
 
     validator = jsonschema.Draft202012Validator(yaml.safe_load(arguments.schema.read_text(encoding="utf-8")))
     for each in rows:

@@ -8,20 +8,14 @@ import contextlib
 import fcntl
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-from packaging.specifiers import SpecifierSet
-
 from knnbench.system.environment import is_optional, read_hashes, read_pins
+from knnbench.system.installing import list_packages, make
 
 # Where they are set, PyTorch is a build that is not on PyPI: its hash, and those of its CUDA libraries, cannot be known here.
 OTHER_BUILDS = ("UV_TORCH_BACKEND", "UV_FIND_LINKS")
-
-
-def uv(*arguments, **options):
-    return subprocess.run([sys.executable, "-m", "uv", *arguments], check=True, encoding="utf-8", **options)
 
 
 @contextlib.contextmanager
@@ -69,29 +63,6 @@ def main():
             prefix.rename(old)
         part.rename(prefix)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def make(prefix, python, pins, constraints, hashed):
-    """Make the environment, in a folder that can be moved."""
-    this_python = ".".join(map(str, sys.version_info[:3]))
-    interpreter = sys.executable if this_python in SpecifierSet(python) else python
-    uv("venv", "--quiet", "--relocatable", "--python", interpreter, str(prefix))
-    # Bytecode now, or the first import of every cell would compile it.
-    into = ["--python", str(prefix), "--constraints", "-", "--compile-bytecode", *["--require-hashes"] * hashed]
-    asked_for = [f"{name}=={version}" for name, version in pins.items() if not is_optional(name, pins)]
-    uv("pip", "install", *into, *asked_for, input=constraints)
-    uv("pip", "check", "--python", str(prefix))
-    freeze = list_packages(prefix)
-    versions = dict(line.split("+")[0].split("==") for line in freeze.split())
-    if unpinned := [name for name in versions if versions[name] != pins.get(name) and not is_optional(name, pins)]:
-        sys.exit(f"its list is not complete, {', '.join(unpinned)} came too; run envs/lock.sh")
-    (prefix / "freeze.txt").write_text(freeze, encoding="utf-8")
-    (prefix / "made-from.txt").write_text(constraints, encoding="utf-8")
-
-
-def list_packages(prefix):
-    """What is installed, as a requirements file."""
-    return uv("pip", "freeze", "--python", str(prefix), stdout=subprocess.PIPE).stdout
 
 
 if __name__ == "__main__":

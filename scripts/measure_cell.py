@@ -30,6 +30,8 @@ def parse_arguments(words):
     parser.add_argument("--threads", type=int, required=True, help="0: every CPU that this process may use")
     parser.add_argument("--memory-gb", type=float, required=True, help="0: nine tenths of what is available now")
     parser.add_argument("--max-fit-s", type=float, required=True, help="limit of the fit")
+    parser.add_argument("--search", type=json.loads, help="what is set for each point of the cell, a JSON list of objects")
+    parser.add_argument("--points", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--timing", type=json.loads, help="how queries are timed, a JSON object")
     parser.add_argument("--retry-noisy", action="store_true", help="measure a cell up to three times while others use its CPUs")
     parser.add_argument("--spec", type=Path, required=True, help="envs/NAME.yaml of this environment")

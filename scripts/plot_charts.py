@@ -69,13 +69,13 @@ def main():
     arguments = parser.parse_args()
 
     results = read(arguments.folder)
-    timings, controls = (
+    points, timings, controls = (
         table[(table["dataset"] == arguments.dataset) & (table["residency"] == "host")]
-        for table in (results.timings, results.controls)
+        for table in (results.points, results.timings, results.controls)
     )
     k = typical_k(timings)
     for kind, paths in itertools.groupby(arguments.out, lambda path: path.stem.removeprefix(f"{arguments.dataset}.")):
-        drawn = pd.concat([timings, controls]) if kind == "batches" else timings
+        drawn = {"batches": pd.concat([timings, controls]), "recall": points, "build": points}.get(kind, timings)
         look = encodings(drawn.dropna(subset=["query_median_s"]), results.config["backends"])
         panels = [panel(kind, rows, results.batches, look, k) for _, rows in drawn.groupby("machine", sort=False)]
         draw_files({"config": CONFIG, "vconcat": panels}, paths, arguments.figures["dpi"])

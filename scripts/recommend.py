@@ -31,7 +31,7 @@ def main():
     ask, by_machine = arguments.ask, {}
     for folder in arguments.folders:
         try:
-            timings = read(folder).timings.astype(object)
+            timings = read(folder).points.astype(object)
         except SystemExit as error:
             print(f"Left out: {error}")
             continue

@@ -16,8 +16,11 @@ from knnbench.measure.lifted import Lifted
 from knnbench.problem.metrics import METRICS
 
 
-def answer(module, metric, device, parameters, train, queries=None, k=1, saves=False, build=None, lifts=False):
-    """Do what a cell does, without the clock: ids of shape (q, k), or the words of why not; of a `build`, its saved bytes."""
+def answer(module, metric, device, parameters, train, queries=None, k=1, saves=False, build=None, lifts=False, searches=None):
+    """Do what a cell does, without the clock: ids of shape (q, k), or the words of why not; of a `build`, its saved bytes.
+
+    With `searches`, a list of ids, one for each that is set.
+    """
     Backend = importlib.import_module(f"knnbench.backends.{module}").Backend
 
     def opened():
@@ -28,6 +31,7 @@ def answer(module, metric, device, parameters, train, queries=None, k=1, saves=F
             backend.look_at(train)
         return backend, reason
 
+    train.flags.writeable = False  # as that of a mapped file
     backend, reason = opened()
     if reason:
         return reason
@@ -41,10 +45,16 @@ def answer(module, metric, device, parameters, train, queries=None, k=1, saves=F
         with tempfile.TemporaryDirectory() as folder:
             backend.save(Path(folder, "index"))
             if build is not None:
-                return Path(folder, "index").read_bytes()
+                return b"".join(file.read_bytes() for file in sorted(Path(folder).rglob("*")) if file.is_file())
             backend, _ = opened()
             backend.load(Path(folder, "index"))
-    return backend.to_host(backend.query(backend.to_query_device(queries), k))
+
+    def asked(search):
+        if search:
+            backend.set_search(**search)
+        return backend.to_host(backend.query(backend.to_query_device(queries), k))
+
+    return [asked(search) for search in searches] if searches else asked(None)
 
 
 def main():

@@ -140,6 +140,7 @@ class Server:
             "OMP_NUM_THREADS": "1",
             "JAX_COMPILATION_CACHE_DIR": cache,
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "CXX": str(Path(__file__).with_name("quick_cxx.sh")),
         }
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL, env=environment)
         theirs.close()

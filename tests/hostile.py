@@ -100,6 +100,10 @@ class Backend(Base):
         self.misbehave("load")
         self.train = np.load(path.with_suffix(".npy"))
 
+    def set_search(self, what="", when="query"):
+        self.what, self.when = what, when
+        self.misbehave("set")
+
     def query(self, queries, k):
         self.misbehave("single query" if len(queries) == 1 else "query")
         ids = np.argsort(((queries[:, None] - self.train) ** 2).sum(-1), axis=1)[:, :k]

@@ -245,7 +245,7 @@ def problem(**changes):
 
 def candidate(name, time, **changes):
     row = frame(**{name: (1.0, time, True, False)}).iloc[0].to_dict()
-    row |= {"n": 1000, "d": 10, "metric": "euclidean", "device": "cpu", "compile_s": None, "single_p50_s": 0.01}
+    row |= {"n": 1000, "d": 10, "metric": "euclidean", "device": "cpu", "at": "", "compile_s": None, "single_p50_s": 0.01}
     row |= {f"queries_per_s{end}": row["queries_per_s"] * by for end, by in (("_low", 0.9), ("", 1), ("_high", 1.1))}
     return row | changes
 
@@ -274,6 +274,15 @@ def test_recommend():
     assert ranked[0]["total"] == pytest.approx(1.5)  # not the hundredth of a pass over a hundred queries
     ranked, out = recommend(problem(n_train=1e9), rows)
     assert ranked == [] and all("too far" in why for _, why in out)
+    curve = [
+        candidate("graph", time, exact=False, recall=recall, at=f"ef={ef}")
+        for ef, time, recall in ((10, 0.1, 0.8), (20, 0.2, 0.92), (40, 0.4, 0.99))
+    ]
+    ranked, _ = recommend(problem(), curve)  # the fastest point that is good enough stands for its curve
+    assert [(each["recall"], each["place"][-7:]) for each in ranked] == [(0.92, ", ef=20")]
+    assert recommend(problem(recall=0.999), curve) == ([], [("graph", "recall 0.990 at data, n = 1000, d = 10, K = 10, ef=40")])
+    unknown = [candidate("theirs", 0.1, recall=None), *curve]
+    assert recommend(problem(), unknown)[1] == [("theirs", "no recall is known at data, n = 1000, d = 10, K = 10")]
     twice = [candidate("brute", 1.0, status="timeout_query", queries_per_s=None), candidate("brute", 1.0)]  # of two folders
     assert [each["name"] for each in recommend(problem(), twice)[0]] == ["brute"]
 

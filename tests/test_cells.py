@@ -1,5 +1,6 @@
 """A cell always leaves its record, whatever happens to its worker, and keeps what was measured until then."""
 
+import itertools
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from knnbench.problem.datasets import write_neighbors, write_points
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import in_blocks
 from knnbench.problem.truth import exact_neighbors
+from knnbench.results.calls import at_point
 from knnbench.system import machine
 from knnbench.system.files import write_atomically
 from knnbench.system.isolation import merge
@@ -123,6 +125,60 @@ def test_peak_memory_of_a_life(bench):
     record = run(bench, "hoard", "fit")
     assert 0.9 * 2**28 < record["memory_bytes"]["fit"] < 2**29 and record["memory_bytes"]["query"] < 2**27
     assert record["max_rss_bytes"] >= record["memory_bytes"]["loaded"] + record["memory_bytes"]["fit"]
+
+
+def points(bench, searches, *options, timing=TIMING, **more):
+    """The points of a cell, in their order, and the cell's record."""
+    answers = [f"record.point{number}.npz" for number in range(len(searches))]
+    words = command(bench, "", "query", timing, "--unpinned", "--search", json.dumps(searches), *options, **more)
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((bench / "record.json").read_text())
+    for number, answer in enumerate(answers):
+        graded = "graded" in record["points"].get(str(number), {})
+        assert (bench / answer).exists() == graded
+        (bench / answer).unlink(missing_ok=True)
+    return [record["points"][str(number)] for number in range(len(searches))], record
+
+
+def test_points_of_a_cell(bench):
+    """Each has its own numbers, in an order of the seed and of the round; the fit is of all."""
+    found, record = points(bench, [{"what": ""}, {"what": "fewer"}, {"what": "", "when": "x"}])
+    assert [point["status"] for point in found] == ["ok", "failed", "ok"] and record["status"] == "failed"
+    assert all(len(found[number]["query_ns"]["host"]) >= 3 and found[number]["recall"] == 1 for number in (0, 2))
+    assert set(record["phases_ns"]) == {"import", "load", "transfer", "train", "add"} and "query_ns" not in record
+    assert set(found[0]["phases_ns"]) == {"first_query"} and set(found[0]["memory_bytes"]) == {"query"}
+    assert (at_point(record, 0)["recall"], at_point(record, 0)["phases_ns"]["add"]) == (1, record["phases_ns"]["add"])
+    orders = {tuple(points(bench, [{}] * 6, "--build", str(number))[1]["points"]) for number in range(3)}
+    assert len(orders) == 3 and {tuple(sorted(order)) for order in orders} == {tuple("012345")}
+
+
+@pytest.mark.parametrize(
+    ("what", "stage"),
+    [*itertools.product(["kill", "exception"], ["set", "query", "single query"]), ("sleep in C", "query")],
+)
+def test_who_dies_in_one_point_of_six_loses_that_one_alone(bench, what, stage):
+    """A worker that is killed or hangs is started again for the points that are left; what a point had before is kept."""
+    timing = {**TIMING, "max_query_s": 3}
+    found, record = points(bench, [{}, {}, {"what": what, "when": stage}, {}, {}, {}], timing=timing, max_fit_s=3)
+    third = found.pop(2)
+    assert [(point["status"], point["recall"]) for point in found] == [("ok", 1.0)] * 5
+    assert all(set(point["batch_ns"]["host"]) == {"1", "3"} for point in found)
+    status = {"kill": "crashed", "exception": "failed", "sleep in C": "timeout_query"}[what]
+    if stage == "single query":  # the passes were over
+        assert (third["status"], third["recall"]) == ("ok", 1.0) and "whose columns are incomplete" in third["reason"]
+    else:
+        assert third["status"] == status and record["status"] == status and third["reason"]
+
+
+def test_all_points_end_as_their_index_did(bench):
+    """A fit that fails has no points; all of them say why."""
+    words = command(bench, "exception", "fit", TIMING, "--unpinned", "--search", json.dumps([{}, {}]))
+    subprocess.run(words, check=True, capture_output=True)
+    record = json.loads((bench / "record.json").read_text())
+    assert [(at_point(record, number)["status"], at_point(record, number)["reason"]) for number in (0, 1)] == [
+        ("failed", "ValueError: not today")
+    ] * 2
 
 
 def test_short_passes_are_looped(bench):

@@ -391,3 +391,29 @@ def test_ragged_rows_are_one_clear_error(tmp_path):
     for settings, words in ((npy, no_rows), (hdf5, "train is not a plain array of numbers")):
         done = make(tmp_path, settings, check=False)
         assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_bad_row_has_its_number_in_the_file(tmp_path):
+    """Though queries were drawn out of the rows before it."""
+    points = np.random.default_rng(0).random((500, 3)) + 0.1
+    points[321, 1] = -1
+    np.save(tmp_path / "a.npy", points)
+    metric = {"metric": "mine", "metric_entry": {"term": "(sqrt(x) - sqrt(y))**2", "domain": "positive"}}
+    settings = {"source": "file", "train": "a.npy", "split": 200, **metric}
+    for seed in range(3):
+        done = make(tmp_path, settings | {"seed": seed}, "a.npy", check=False)
+        assert done.returncode == 1 and "row 321 has a coordinate <= 0" in done.stderr
+
+
+def test_what_a_metric_makes_no_number_of_is_refused(tmp_path):
+    """A point that is nobody's neighbour, or a query: without a domain nothing else sees it."""
+    good = np.random.default_rng(0).random((300, 3)) + 0.1
+    bad = good.copy()
+    bad[123, 1] = -1
+    metric = {"metric": "mine", "metric_entry": {"term": "(sqrt(x) - sqrt(y))**2"}}
+    for train, test, words in ((bad, good[:50], "query 0 and point 123"), (good, bad, "query 123 and point 0")):
+        np.save(tmp_path / "a.npy", train)
+        np.save(tmp_path / "b.npy", test)
+        settings = {"source": "file", "train": "a.npy", "test": "b.npy", **metric}
+        done = make(tmp_path, settings, "a.npy", "b.npy", check=False)
+        assert done.returncode == 1 and f"mine is nan for {words}; say which points it is for (domain)" in done.stderr

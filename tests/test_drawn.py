@@ -52,7 +52,7 @@ def folder(tmp_path):
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     for name, (label, seconds, recall) in CONTROLS.items():
         times = dict.fromkeys((f"query_{each}_s" for each in ("median", "low", "high")), seconds)
-        control = like.assign(backend=name, label=label, exact=recall == 1, control=True, flags="", **times)
+        control = like.assign(backend=name, family=name, label=label, exact=recall == 1, control=True, flags="", **times)
         low = {"status": "low_recall", "reason": "recall 0.020 is below 0.75"} if recall < 1 else {}
         control = control.assign(**low, queries_per_s=50 / seconds, recall=recall, single_p50_s=3e-6, queries_timed=50)
         timings = pd.concat([timings, control])
@@ -150,7 +150,7 @@ def test_what_does_not_agree_is_wrong(folder):
 def test_controls_are_in_no_pair():
     row = {"dataset": "d", "n_neighbors": 1, "residency": "host", "cpu": "A", "cpus": 2, "gpu": None, "device": "cpu"}
     rows = [
-        row | {"backend": name, "query_median_s": time, "control": time < 1} for name, time in (("a", 1), ("b", 2), ("c", 0.1))
+        row | {"family": name, "query_median_s": time, "control": time < 1} for name, time in (("a", 1), ("b", 2), ("c", 0.1))
     ]
     assert [each[4:6] for each in pairs([(each, [[1.0]]) for each in rows])] == [("a-cpu", "b-cpu")]
 
@@ -259,7 +259,16 @@ def test_what_ann_benchmarks_cannot_have_is_named(folder, tmp_path):
         answer = tmp_path / f"cells/toy-euclidean/{row['curve']}/k{row['n_neighbors']}.round0.npz"
         answer.parent.mkdir(parents=True, exist_ok=True)
         np.savez(answer, ids=neighbors[:, : row["n_neighbors"]])
-    places = ("--cells", tmp_path / "cells", "--datasets", data.parent, "--names", '{"toy-euclidean": "toy"}')
+    places = (
+        "--config",
+        folder / "config.yaml",
+        "--cells",
+        tmp_path / "cells",
+        "--datasets",
+        data.parent,
+        "--names",
+        '{"toy-euclidean": "toy"}',
+    )
     run("export_results", "--timings", folder / "timings.csv", *places, "--out", tmp_path / "out")
     found = sorted(path.parent.name for path in (tmp_path / "out/results").rglob("*.hdf5"))
     assert found == sorted(2 * ["faiss-flat-cpu-batch", "faiss-hnsw-m4-cpu-batch", "sklearn-kd-tree-cpu-batch"])

@@ -1,15 +1,21 @@
 """Pins: one source of truth, complete, without hosts, and what is installed is what is pinned."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import yaml
 from conftest import CONFIG, ROOT
 from conftest import ENVIRONMENTS as INSTALLED
 
+from knnbench.problem.datasets import write_neighbors, write_points
+from knnbench.problem.metrics import METRICS
+from knnbench.problem.points import in_blocks
+from knnbench.problem.truth import exact_neighbors
 from knnbench.system.environment import is_optional, mismatches, read_hashes, read_pins
 
 ENVIRONMENTS = sorted({path.stem for path in (ROOT / "envs").glob("*.yaml")})
@@ -102,3 +108,25 @@ def test_mismatches():
     # A CPU build of PyTorch comes without the CUDA libraries; JAX's plugins never do.
     assert mismatches({"nvidia-no-such": "1"}) == ["nvidia-no-such missing (pinned 1)"]
     assert mismatches({"nvidia-no-such": "1", "torch": "2"}) == ["torch missing (pinned 2)"]
+
+
+@pytest.mark.full
+def test_what_cannot_be_compiled_makes_its_own_cells_unavailable(tmp_path):
+    """A library without a wheel, where the compiler fails: the environment is there, and says why its cells are not."""
+    prefix = tmp_path / "hnswlib"
+    command = [sys.executable, ROOT / "scripts/make_environment.py", "--spec", ROOT / "envs/hnswlib.yaml", "--prefix", prefix]
+    broken = os.environ | {"UV_CACHE_DIR": str(tmp_path / "cache"), "CC": "false", "CXX": "/no/compiler"}
+    done = subprocess.run(command, capture_output=True, text=True, env=broken)
+    assert done.returncode == 0, done.stderr
+    assert "numpy==" in (prefix / "freeze.txt").read_text() and "hnswlib" not in (prefix / "freeze.txt").read_text()
+    said = (prefix / "lacking.txt").read_text()
+    assert said.startswith("hnswlib==") and "needs a C++ compiler" in said and said.endswith(f"then delete {prefix}")
+    generator = np.random.default_rng(0)
+    points = [generator.random((number, 3), np.float32) for number in (50, 5)]
+    write_points(tmp_path / "data.hdf5", METRICS["euclidean"], *map(in_blocks, points))
+    write_neighbors(tmp_path / "data.hdf5", *exact_neighbors(METRICS["euclidean"], *points))
+    command = [prefix / "bin/python", ROOT / "scripts/measure_cell.py", "--data", tmp_path / "data.hdf5", "--device", "cpu"]
+    command += ["--module", "hnswlib", "--index", tmp_path / "index", "--threads", "0", "--memory-gb", "0", "--max-fit-s", "9"]
+    subprocess.run([*command, "--spec", ROOT / "envs/hnswlib.yaml", "--prefix", prefix], check=True, capture_output=True)
+    record = json.loads((tmp_path / "index/fit.json").read_text())
+    assert (record["status"], record["reason"]) == ("unavailable", said)

@@ -110,7 +110,10 @@ MADE = {
     "make_dataset": ("make_dataset.py", "propose_neighbors.py"),
     **{name: (f"{name}.py",) for name in ("measure_ceilings", "save_config", "gather_timings", "write_provenance")},
     **{name: (f"{name}.py",) for name in ("plot_speed", "plot_roofline", "plot_charts", "plot_scaling")},
-    **{name: (f"{name}.py",) for name in ("check_claims", "make_tables", "make_report", "make_artifact", "export_results")},
+    **{
+        name: (f"{name}.py",)
+        for name in ("check_claims", "trace_curves", "make_tables", "make_report", "make_artifact", "export_results")
+    },
     "compare_results": ("compare.py",),
     "merge_tables": ("merge.py",),
     "copy_tables": ("rerender.py",),

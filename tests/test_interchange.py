@@ -25,7 +25,11 @@ from knnbench.problem.truth import exact_neighbors
 TINY = """
 suite: tiny
 suites:
-  tiny: {datasets: [toy-euclidean], backends: [sklearn-kd-tree, faiss-hnsw-m4], controls: false, n_neighbors: [10]}
+  tiny: {datasets: [toy-euclidean], backends: [sklearn-kd-tree, faiss-hnsw-m4, curve], controls: false, n_neighbors: [10]}
+backends:
+  curve:
+    {label: Curve, module: faiss, exact: false, saves: true, environments: {cpu: faiss-cpu},
+     build: {index: ["IVF8,Flat", "IVF16,Flat"]}, search: {nprobe: [1, 2, 8]}}
 timing: {budget_s: 0.01}
 figures: {formats: [svg]}
 """
@@ -40,8 +44,11 @@ def test_ours_as_ann_benchmarks_and_back(project):
     folder = project / "results/tiny/ann-benchmarks"
     with h5py.File(folder / "data/toy-euclidean.hdf5") as data:
         truth = data["distances"][:, 9]
+    assert len(ours) == 8
+    schema = yaml.safe_load((ROOT / "rules/schemas/timings.schema.yaml").read_text())
+    assert validate(project / "results/tiny", schema) == []
     for name, row in ours.iterrows():
-        with h5py.File(folder / f"results/toy-euclidean/10/{name}-cpu-batch/knnbench.hdf5") as file:
+        with h5py.File(folder / f"results/toy-euclidean/10/{row['family']}-cpu-batch/{name}.hdf5") as file:
             assert file["neighbors"].shape == file["distances"].shape == (50, 10) and file["times"].shape == (50,)
             attributes = dict(file.attrs)
             assert attributes["best_search_time"] == pytest.approx(row["query_min_s"] / 50) and attributes["batch_mode"]
@@ -49,7 +56,6 @@ def test_ours_as_ann_benchmarks_and_back(project):
             assert (file["distances"][:] <= truth[:, None] + 1e-3).mean() == pytest.approx(row["recall"], abs=0.02)
 
     snakemake("--quiet", "rules", "--config", f"foreign={folder / 'results'}", "--", "import", cwd=project)
-    schema = yaml.safe_load((ROOT / "rules/schemas/timings.schema.yaml").read_text())
     assert validate(project / "results/imported", schema) == []
     theirs = pd.read_csv(project / "results/imported/timings.csv").sort_values("recall")
     assert theirs["recall"].tolist() == pytest.approx(sorted(ours["recall"])) and set(theirs["flags"]) == {"imported"}

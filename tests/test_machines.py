@@ -18,7 +18,7 @@ import pytest
 import yaml
 from conftest import ROOT, snakemake
 
-from knnbench.config.checks import check_machine
+from knnbench.config.machines import check_machine
 from knnbench.config.values import ConfigError
 from knnbench.measure.statuses import conclude, describe
 from knnbench.results.words import summarise
@@ -487,6 +487,9 @@ def test_every_reason_is_in_the_summary():
             "gpu": None,
             "rounds": 1,
             "backend": ["a", "b", "c", "d"],
+            "family": ["a", "b", "c", "d"],
+            "setting": "{}",
+            "recall": 1.0,
             "device": "cpu",
             "label": "l",
         }

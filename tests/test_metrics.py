@@ -119,7 +119,7 @@ def test_exact_neighbours_equal_a_sorted_matrix(name, rows, monkeypatch):
     [
         ("poincare", [0.6, 0.8, 0, 0.1], "outside the ball"),
         ("hellinger", [0.5, -0.1, 0.3, 0.3], "shares of a whole"),
-        ("jensen-shannon", [0.5, 0, 0.2, 0.3], "takes a logarithm"),
+        ("jensen-shannon", [0.5, 0, 0.2, 0.3], "takes positive ones"),
         ("correlation", [1, 1, 1, 1], "correlates with nothing"),
         ("haversine", [91, 0], "latitude and longitude"),
         ("haversine", [1, 2, 3], "latitude and longitude"),

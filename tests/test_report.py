@@ -231,7 +231,7 @@ def test_table_sorts_filters_and_downloads(page, folder):
         button.focus()
         page.keyboard.press(key)
         expect(section.locator("th[aria-sort]")).to_have_attribute("aria-sort", "ascending" if rising else "descending")
-        values = section.locator(".sortable tbody tr:visible td:nth-child(4)").evaluate_all(
+        values = section.locator(".sortable tbody tr:visible td:nth-child(5)").evaluate_all(
             "(cells) => cells.map((cell) => Number(cell.dataset.value))"
         )
         assert values == sorted(values, reverse=not rising) and len(set(values)) > 3
@@ -245,7 +245,7 @@ def test_table_sorts_filters_and_downloads(page, folder):
     section.locator(".filter").fill("")
     button.press("Enter")
     last = section.locator(".sortable tbody tr").last
-    assert last.locator("td").nth(3).inner_text() == ""
+    assert last.locator("td").nth(4).inner_text() == ""
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_table_sorts_filters_and_downloads(page, folder):
 def test_form_answers_as_the_command_does(page, folder, values):
     """page.js and recommend.py are two programs: they rank the same and rule out the same."""
     ask = dict(zip(ASKED, values, strict=True))
-    timings = read(folder).timings.astype(object)
+    timings = read(folder).points.astype(object)
     machine = page.locator("#controls select[name=machine]").input_value()
     rows = timings.where(timings.notna(), None)[timings["machine"] == machine].to_dict("records")
     ranked, out = recommend(ask, rows)

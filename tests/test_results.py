@@ -31,7 +31,8 @@ BACKENDS = {
     "tree": {"label": "Tree", "module": "sklearn", "exact": True, "prunes": True, "environments": {"cpu": "sklearn"}},
     "absent": {"label": "Absent", "module": "torch", "exact": True, "environments": {"cpu": "torch"}},
 }
-for entry in BACKENDS.values():
+for name, entry in BACKENDS.items():
+    entry.update(family=name, setting={})
     entry.setdefault("prunes", False)
     entry.setdefault("brute_force", False)
     entry.setdefault("saves", False)
@@ -263,7 +264,7 @@ def test_a_control_that_is_none(what, recall, flags):
 def entries(**times):
     """Measured cells of backend -> list of rounds of samples."""
     return [
-        ({"dataset": "data", "n_neighbors": 10, "residency": "host", "backend": name, "device": "cpu"}
+        ({"dataset": "data", "n_neighbors": 10, "residency": "host", "family": name, "device": "cpu"}
          | {"cpu": "A CPU", "cpus": 2, "control": False} | {"query_median_s": float(np.median(rounds))}, rounds)
         for name, rounds in times.items()
     ]  # fmt: skip

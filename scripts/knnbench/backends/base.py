@@ -2,7 +2,44 @@
 
 from pathlib import Path
 
+import numpy as np
+
 BACKENDS = Path(__file__).parent
+
+
+def padded(rows, k):
+    """Answers to queries, some of fewer than `k` neighbours, filled up with -1: an integer array, shape (q, k)."""
+    if all(len(row) == k for row in rows):
+        return np.array(rows)
+    ids = np.full((len(rows), k), -1)
+    for filled, row in zip(ids, rows, strict=True):
+        filled[: len(row)] = row
+    return ids
+
+
+def one_by_one(ask, queries, k, refusal):
+    """Ask a library that raises where it finds fewer than it was asked for: query by query, for as many as it gives.
+
+    Parameters
+    ----------
+    ask : callable (queries, k) -> ids, shape (q, k)
+    refusal : class of what it raises then
+
+    Returns
+    -------
+    ids : ndarray, shape (q, k), -1 where nothing was found
+    """
+    rows = []
+    for query in queries:
+        found, too_many, asked = [], k + 1, k
+        while asked > len(found):
+            try:
+                found = ask(query[None], asked)[0]
+            except refusal:
+                too_many = asked
+            asked = (len(found) + too_many) // 2
+        rows.append(found)
+    return padded(rows, k)
 
 
 class Backend:
@@ -61,11 +98,23 @@ class Backend:
         raise NotImplementedError
 
     def save(self, path):
-        """Write the fitted index to a new file or folder, if the entry in config.yaml says `saves: true`."""
+        """Write the fitted index, if the entry in config.yaml says `saves: true`.
+
+        Parameters
+        ----------
+        path : Path, not there yet; a file or a folder
+        """
         raise NotImplementedError
 
     def load(self, path):
         """Take back what `save` wrote, in place of `fit`."""
+        raise NotImplementedError
+
+    def set_search(self, **search):
+        """Take what the entry's `search` has, for the queries that follow.
+
+        Called after `fit` or `load`, once for each point of a curve. Without it the library's own defaults hold.
+        """
         raise NotImplementedError
 
     def to_query_device(self, queries):

@@ -16,8 +16,10 @@ METRICS = {
     "minkowski": faiss.METRIC_Lp,
 }
 PRODUCTS = (faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT)  # what is computed by matrix products
-# The seeds that FAISS has by itself: of an IVF's k-means (Clustering.h), and of an HNSW's levels (HNSW.h).
+# The seeds that FAISS has by itself: of an IVF's k-means (Clustering.h), and of an HNSW's levels (HNSW.h); an NSG takes none.
 KMEANS_SEED, LEVELS_SEED = 1234, 12345
+# An NSG is made from so many neighbours of each point (IndexNSG.h, GK), and those of fewer points it refuses.
+NSG_NEIGHBOURS = 64
 CUBLAS_TF32_TENSOR_OP_MATH = 3  # cublas_api.h, cublasMath_t
 # How the CPU's flat index stores other numbers than float32, by the index factory; the GPU's has an option for float16 only.
 STORED = {"float16": "SQfp16", "bfloat16": "SQbf16", "int8": "SQ8"}
@@ -34,23 +36,28 @@ class Backend(Base):
     Parameters
     ----------
     index : str, for faiss.index_factory, such as "Flat", "HNSW36,Flat" or "IVF400,Flat"
+        In it {d} is the dimension, and {M} the number of pairs of coordinates; the last one is filled up with 0 if d is odd.
     fit : dict, index parameters set before training, such as {efConstruction: 500}
     search : dict, index parameters set before searching, such as {nprobe: 40} or {efSearch: 10}
     precision : {"float32", "tf32", "float16", "bfloat16", "int8"}
         What a flat index stores; int8 is scaled to the range of each coordinate. TensorFloat-32 is how a GPU multiplies
         float32, which FAISS has no option for: by the mode of its cuBLAS handle.
+    **build : index parameters like those of fit, such as efConstruction
     """
 
     packages = ("faiss-cpu", "faiss-gpu", "torch", "numpy")
 
-    def __init__(self, metric, device, threads, index, fit=None, search=None, precision="float32"):
+    def __init__(self, metric, device, threads, index, fit=None, search=None, precision="float32", **build):
         super().__init__(metric, device, threads)
         faiss.omp_set_num_threads(threads)
         self.factory = index
-        self.fit_parameters = fit or {}
+        self.fit_parameters = (fit or {}) | build
         self.search_parameters = search or {}
         self.precision = precision
-        self.lifts = precision == "float32" and "HNSW" not in index  # lifted points have neighbours that a graph does not find
+        self.graph = bool(re.search("HNSW|NSG", index))
+        self.codes = bool(re.search("PQ|SQ|RaBitQ", index))
+        # Lifted points have neighbours that a graph does not find, and that codes do not tell apart.
+        self.lifts = precision == "float32" and not self.graph and not self.codes
         if device == "gpu":
             if not ON_GPU:
                 raise ImportError("this FAISS was built without GPU support")
@@ -68,17 +75,22 @@ class Backend(Base):
 
     def unsupported(self, k, n, d):
         lists = re.search(r"IVF(\d+)", self.factory)
+        parts = re.match(r"(?:IVF\d+,)?PQ(\d+)", self.factory)
         if self.metric.like not in METRICS:
             return f"FAISS has no {self.metric.name} metric"
         if lists and int(lists[1]) > n:
             return f"{self.factory}: k-means needs at least {lists[1]} points, the dataset has {n}"
+        if parts and d % int(parts[1]):
+            return f"{self.factory}: d = {d} cannot be divided into {parts[1]} equal parts"
+        if "NSG" in self.factory and n <= NSG_NEIGHBOURS:
+            return f"FAISS makes an NSG of {NSG_NEIGHBOURS + 1} points at least, the dataset has {n}"
         multiplies = METRICS[self.metric.like] in PRODUCTS
         if self.device == "gpu" and lists and not multiplies:
             return "FAISS's GPU IVF knows euclidean and inner product only"
         if self.precision != "float32" and (self.factory != "Flat" or self.precision not in PRECISIONS[self.device]):
             return f"FAISS has no {self.factory} of {self.precision} on a {self.device.upper()}"
-        if self.device == "cpu" and self.precision in STORED and not multiplies:
-            return "FAISS's scalar quantizers know euclidean and inner product only"
+        if (self.codes or (self.device == "cpu" and self.precision in STORED)) and not multiplies:
+            return "FAISS's quantizers know euclidean and inner product only"  # some raise, some end the process
         return None
 
     def threads_used(self):
@@ -87,9 +99,12 @@ class Backend(Base):
     def least_queries(self, queries):
         # Fewer numbers than that are compared query by query, without BLAS (faiss/utils/distances.cpp): at d = 100 that is
         # six times as slow. Of absolute differences and of what is not stored as float32 there is no product: they always are.
-        by_blas = math.ceil(faiss.cvar.distance_compute_blas_threshold / self.d)
+        # An IVF gives each thread a part of the queries, and each of these parts has to be so large to find its lists by BLAS.
+        by_blas = math.ceil(faiss.cvar.distance_compute_blas_threshold / self.d) * (
+            self.threads if "IVF" in self.factory else 1
+        )
         blas = self.device == "cpu" and self.precision == "float32" and METRICS[self.metric.like] in PRODUCTS
-        return by_blas if blas and by_blas <= queries else 1
+        return by_blas if blas and not self.graph and by_blas <= queries else 1
 
     def seed(self, index):
         """Give an index that is not trained the seeds of this build."""
@@ -103,29 +118,41 @@ class Backend(Base):
         options.useFloat16 = self.precision == "float16"
         return faiss.index_cpu_to_gpu(self.resources, 0, index, options)
 
-    def set(self, index, parameters):
+    def set_parameters(self, index, parameters):
         space = faiss.GpuParameterSpace() if self.device == "gpu" else faiss.ParameterSpace()
         for name, value in parameters.items():
-            space.set_index_parameter(index, name, value)
+            if name == "search_L":  # an NSG's, which the space does not have
+                index.nsg.search_L = value
+            else:
+                space.set_index_parameter(index, name, value)
+
+    def untrained(self, d):
+        """The index as the factory makes it, on the CPU."""
+        metric = METRICS[self.metric.like]
+        if (self.graph or self.codes) and self.metric.normalised:
+            # The same ranking on unit vectors, and a proper metric for the graph, as the page has it; codes keep it better.
+            metric = faiss.METRIC_L2
+        pairs = math.ceil(d / 2)
+        factory = ("Pad{}," if "{M}" in self.factory and d % 2 else "").format(2 * pairs) + self.factory.format(d=d, M=pairs)
+        index = faiss.index_factory(d, STORED.get(self.precision, factory) if self.device == "cpu" else factory, metric)
+        for part in (index, getattr(index, "storage", None), getattr(index, "quantizer", None)):
+            if part is not None:  # each measures distances of its own: to a graph's points, to an IVF's centres
+                part.metric_arg = self.metric.parameters.get("p", 0)
+        self.seed(index)
+        return index
 
     def fit(self, train):
-        metric = METRICS[self.metric.like]
-        if "HNSW" in self.factory and self.metric.normalised:
-            metric = faiss.METRIC_L2  # the same ranking on unit vectors, and a proper metric for the graph, as the page has it
-        factory = STORED.get(self.precision, self.factory) if self.device == "cpu" else self.factory
-        index = faiss.index_factory(train.shape[1], factory, metric)
-        index.metric_arg = self.metric.parameters.get("p", 0)
-        self.seed(index)
+        index = self.untrained(train.shape[1])
         if self.device == "gpu":
             index = self.to_gpu(index)
-        self.set(index, self.fit_parameters)
+        self.set_parameters(index, self.fit_parameters)
         points = self.to_query_device(train)
         self.synchronize()
         yield "transfer"
         index.train(points)
         yield "train"
         index.add(points)
-        self.set(index, self.search_parameters)
+        self.set_parameters(index, self.search_parameters)
         self.index, self.d = index, index.d
         yield "add"
 
@@ -136,8 +163,11 @@ class Backend(Base):
         index = faiss.read_index(str(path))
         if self.device == "gpu":
             index = self.to_gpu(index)
-        self.set(index, self.search_parameters)
+        self.set_parameters(index, self.search_parameters)
         self.index, self.d = index, index.d
+
+    def set_search(self, **search):
+        self.set_parameters(self.index, search)
 
     def to_query_device(self, queries):
         return torch.from_numpy(queries).cuda() if self.device == "gpu" else queries

@@ -1,6 +1,5 @@
-"""Check a configuration against the schema, against itself and against the machine, and fill in defaults."""
+"""Check a configuration against the schema and against itself, and fill in defaults."""
 
-import difflib
 import fnmatch
 import os
 import stat
@@ -9,8 +8,9 @@ from pathlib import Path
 import jsonschema
 
 from knnbench.config.metrics import check_own_metric
+from knnbench.config.settings import builds_of, points_of
 from knnbench.config.suite import CHARTS, SUITE_FIGURES, own_files
-from knnbench.config.values import ConfigError, complete
+from knnbench.config.values import ConfigError, complete, require_file, require_known, suggest
 from knnbench.problem.datasets import TRUTH_K
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.own_metrics import ignores_origin, metric_of
@@ -33,11 +33,6 @@ REPLACES = "; an entry takes the place of the whole one of that name: write all 
 LIBRARY = Path(__file__).parents[1]
 DIGITS = 1797  # points of scikit-learn's digits, training and test together
 DEFAULT_QUERIES = 10_000
-
-
-def suggest(name, known):
-    close = difflib.get_close_matches(str(name), known, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
 
 
 def explain(error):
@@ -87,24 +82,8 @@ def resolve(config, schema, replaced=()):
         if entry := config["metrics"].get(settings["metric"]):
             settings["metric_entry"] = entry
         check_dataset(name, settings, REPLACES if ("datasets", name) in replaced else "")
-    for name, backend in config["backends"].items():
-        if not backend.get("label", "").strip():
-            backend["label"] = name
-        require_file(f"backends.{name}.module", backend["module"], LIBRARY / "backends", ".py")
-        for device, env in backend["environments"].items():
-            require_file(f"backends.{name}.environments.{device}", env, LIBRARY.parents[1] / "envs", ".yaml")
-    require_known("suite", [config["suite"]], config["suites"])
-    for name in {"merged", "rerendered", "imported", "cells", "indexes", "ceilings"} & config["suites"].keys():
-        raise ConfigError(f"suites.{name}: results/{name} has another meaning; give the suite another name")
-    for name, suite in config["suites"].items():
-        suite.setdefault("backends", [each for each, backend in config["backends"].items() if not backend["named"]])
-        controls = [each for each, backend in config["backends"].items() if backend["control"]]
-        named = [each for each in suite["backends"] if each not in controls]
-        if not named:
-            raise ConfigError(f"suites.{name}.backends: only controls, which bound others; name what they shall bound")
-        suite["backends"] = named + controls * suite["controls"]
-        require_known(f"suites.{name}.datasets", suite["datasets"], config["datasets"])
-        require_known(f"suites.{name}.backends", suite["backends"], config["backends"])
+    check_backends(config)
+    check_suites(config)
     for name, claim in config["claims"].items():
         check_claim(name, claim, config, replaced)
     suite = config["suites"][config["suite"]]
@@ -123,11 +102,48 @@ def resolve(config, schema, replaced=()):
             )
 
 
+def check_backends(config):
+    """Check the entries of backends; those with settings become their builds, in place."""
+    found = {}
+    for name, backend in config["backends"].items():
+        if not backend.get("label", "").strip():
+            backend["label"] = name
+        require_file(f"backends.{name}.module", backend["module"], LIBRARY / "backends", ".py")
+        for device, env in backend["environments"].items():
+            require_file(f"backends.{name}.environments.{device}", env, LIBRARY.parents[1] / "envs", ".yaml")
+        builds = builds_of(name, backend)
+        if twice := builds.keys() & (found.keys() | config["backends"].keys()) - {name}:
+            raise ConfigError(f"backends.{name}: a build of it is called {min(twice)!r}, as another entry; rename one of them")
+        found |= builds
+    config["backends"] = found
+
+
+def check_suites(config):
+    """Check the suites, and fill in whose builds they measure."""
+    backends, suite = config["backends"], config["suite"]
+    require_known("suite", [suite], config["suites"])
+    for name in {"merged", "rerendered", "imported", "cells", "indexes", "ceilings"} & config["suites"].keys():
+        raise ConfigError(f"suites.{name}: results/{name} has another meaning; give the suite another name")
+    config["suites"][suite] |= config["only"]
+    families = {}
+    for build, backend in backends.items():
+        families.setdefault(backend["family"], []).append(build)
+    controls = [build for build, backend in backends.items() if backend["control"]]
+    for name, each in config["suites"].items():
+        each.setdefault("backends", [family for family, builds in families.items() if not backends[builds[0]]["named"]])
+        require_known(f"suites.{name}.datasets", each["datasets"], config["datasets"])
+        require_known(f"suites.{name}.backends", each["backends"], families | backends)
+        builds = dict.fromkeys(build for family in each["backends"] for build in families.get(family, [family]))
+        if not (named := [build for build in builds if build not in controls]):
+            raise ConfigError(f"suites.{name}.backends: only controls, which bound others; name what they shall bound")
+        each["backends"] = named + controls * each["controls"]
+
+
 def check_claim(name, claim, config, replaced):
     """Check that a claim names datasets and backends that there are, and bounds in their order."""
     known = [
         f"{backend}-{device}"
-        for backend, entry in config["backends"].items()
+        for backend, entry in points_of(config["backends"]).items()
         # The claims of config.yaml are about the entry that was replaced, which may have had another device.
         for device in (DEVICES if ("backends", backend) in replaced else entry["environments"])
     ]
@@ -142,62 +158,6 @@ def check_claim(name, claim, config, replaced):
                 raise ConfigError(f"claims.{name}.{side}.backends: {pattern!r} names no backend and device; {hint}")
     if claim["ratio"][0] > claim["ratio"][1]:
         raise ConfigError(f"claims.{name}.ratio: {claim['ratio']}; the least ratio comes first, .inf is no upper bound")
-
-
-def check_cluster(config):
-    """Check that nothing which the nodes of a cluster decide is left to the machine that submits the jobs.
-
-    Raises
-    ------
-    ConfigError
-    """
-    for place, value, unknown in (
-        ("gpu", config["gpu"], "auto"),
-        ("cuda", config["cuda"] if config["gpu"] else None, "auto"),
-        ("timing.threads", config["timing"]["threads"], 0),
-    ):
-        if value == unknown:
-            raise ConfigError(
-                f"{place}: {unknown} would be decided by this machine, and jobs run on others; "
-                "say what the nodes have, in profiles/slurm/site.yaml or another --configfile"
-            )
-
-
-def check_machine(timing, facts, cpus):
-    """Check that a cell does not ask for more than the machine has.
-
-    Parameters
-    ----------
-    timing : dict, of the configuration
-    facts : dict, from machine.describe
-    cpus : int, CPUs that this process may run on
-
-    Raises
-    ------
-    ConfigError
-    """
-    if timing["threads"] > cpus:
-        raise ConfigError(
-            f"timing.threads: {timing['threads']} threads, and there are {cpus} CPUs; lower it, or 0 for all of them"
-        )
-    if timing["memory_gb"] * 1e9 > facts["memory_bytes"]:
-        raise ConfigError(
-            f"timing.memory_gb: {timing['memory_gb']:g}, and there are {facts['memory_bytes'] / 1e9:.1f} GB; "
-            "lower it, or 0 for nine tenths of what is available"
-        )
-
-
-def require_known(place, names, known):
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"{place}: unknown name {name!r}; {suggest(name, known)}known are {', '.join(known)}")
-
-
-def require_file(place, name, folder, suffix):
-    known = sorted(path.stem for path in folder.glob(f"*{suffix}"))
-    if name not in known:
-        hint = f"{suggest(name, known)}there are {', '.join(known)}"
-        raise ConfigError(f"{place}: there is no {folder.name}/{name}{suffix}; {hint}")
 
 
 def check_dataset(name, settings, hint=""):

@@ -13,7 +13,7 @@ SUITE_FIGURES = ("roofline", "scaling")
 TABLES = ("config.yaml", "timings.csv", "samples.csv", "batches.csv", "comparisons.csv", "controls.csv", "datasets.csv")
 TABLES += ("provenance.json",)
 LATER = ("controls.csv", "datasets.csv")  # which results of earlier versions do not have
-FINDINGS = ("summary.txt", "claims.csv", "scaling.csv", "crossings.csv", "tables")
+FINDINGS = ("summary.txt", "claims.csv", "curves.csv", "scaling.csv", "crossings.csv", "tables")
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,10 @@ def used(config):
     suite = config["suites"][config["suite"]]
     datasets = {name: config["datasets"][name] for name in suite["datasets"]}
     backends = {name: config["backends"][name] for name in suite["backends"]}
-    for section, key in ((datasets, "title"), (backends, "label")):
-        for (name, _), words in tell_apart((name, entry[key]) for name, entry in section.items()).items():
-            section[name] = section[name] | {key: words}
+    titles = tell_apart((name, entry["title"]) for name, entry in datasets.items())
+    labels = tell_apart((entry["family"], entry["label"]) for entry in backends.values())
+    datasets = {name: entry | {"title": titles[name, entry["title"]]} for name, entry in datasets.items()}
+    backends = {name: entry | {"label": labels[entry["family"], entry["label"]]} for name, entry in backends.items()}
     return {
         **{key: config[key] for key in ("suite", "deployment", "gpu", "cuda", "resources_dir", "timing", "figures")},
         "truth_k": config["truth_k"],

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import datetime
+import difflib
 import math
 
 import yaml
@@ -137,7 +138,7 @@ def entries(layers):
 
 
 def command_line(words, schema):
-    """What the command line says of entries and of texts, as it is written, a layer for each.
+    """What the command line says of entries and of texts, as it is written, a layer for each; lists of names as `only`.
 
     Snakemake reads numbers at the top level, 1e3 as 1000.0 in a name, and none below it.
 
@@ -149,4 +150,24 @@ def command_line(words, schema):
     kept = ENTRIES | {key for key, part in schema["properties"].items() if part.get("type") == "string"}
     pairs = [word.split("=", 1) for word in words]
     said = [(key, text.strip("'\"")) for key, text in pairs if key in kept]  # as Snakemake does
-    return [{key: as_read(text) if key in ENTRIES else text} for key, text in said]
+    read = [(key, as_read(text) if key in ENTRIES else text) for key, text in said]
+    only = {key: value for key, value in read if isinstance(value, list)}  # no section, but what to take of a suite
+    return [{key: value} for key, value in read if key not in only] + [{"only": only}] * bool(only)
+
+
+def suggest(name, known):
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def require_known(place, names, known):
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{place}: unknown name {name!r}; {suggest(name, known)}known are {', '.join(known)}")
+
+
+def require_file(place, name, folder, suffix):
+    known = sorted(path.stem for path in folder.glob(f"*{suffix}"))
+    if name not in known:
+        hint = f"{suggest(name, known)}there are {', '.join(known)}"
+        raise ConfigError(f"{place}: there is no {folder.name}/{name}{suffix}; {hint}")

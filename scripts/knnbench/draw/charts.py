@@ -4,6 +4,7 @@ A specification takes rows with the columns of Results.timings, and leaves out w
 for each number of queries in a call, from `calls.call_rows`.
 """
 
+from knnbench.draw.bars import HAS_SPEED, memory, phases
 from knnbench.draw.figures import FAINT, places
 
 # In the order that a family's variants get them; Unicode has each for legends in words.
@@ -17,18 +18,9 @@ SHAPES = {
     "triangle-right": "▶",
     "triangle-left": "◀",
 }
-MEMORY = {
-    "loaded_bytes": "library and data",
-    "fit_bytes": "peak of the fit above that",
-    "query_bytes": "peak of the queries above that",
-    "device_loaded_bytes": "GPU: library and data",
-    "device_fit_bytes": "GPU: fit",
-    "device_query_bytes": "GPU: queries",
-}
-PHASES = ("import_s", "load_s", "transfer_s", "train_s", "add_s", "compile_s", "first_query_s", "query_median_s")
-PARTS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#8C564B"]  # Okabe and Ito's
 TOOLTIP = [
     {"field": "name", "title": "backend"},
+    {"field": "at", "title": "setting"},
     {"field": "n_neighbors", "title": "K"},
     {"field": "queries_per_s", "title": "queries/s", "format": ",.4~r"},
     {"field": "interval", "title": "95% interval"},
@@ -101,23 +93,40 @@ def axis(field, title, kind="log", **more):
 
 
 SPEED = axis("queries_per_s", "Queries per second")
-HAS_SPEED = {"filter": "isValid(datum.queries_per_s)"}
+
+
+ENDS = {"y": {"field": "queries_per_s_low"}, "y2": {"field": "queries_per_s_high"}, "opacity": OPACITY}
 
 
 def speed(look):
     """Queries per second against K; a line is faint where it leads to what is over the page's limits."""
     within = {"condition": {"test": "datum.over", "value": 0}, "value": 1}
-    ends = {"y": {"field": "queries_per_s_low"}, "y2": {"field": "queries_per_s_high"}, "opacity": OPACITY}
     return {
         "transform": [HAS_SPEED],
         "encoding": {"x": axis("n_neighbors", "Number of neighbours K"), "y": SPEED, "color": look["color"]},
         "layer": [
             {"mark": {"type": "line", "opacity": FAINT}, "encoding": LINE},
             {"mark": "line", "encoding": LINE | {"opacity": within, "detail": {"field": "over"}}},
-            {"mark": "rule", "encoding": ends},
+            {"mark": "rule", "encoding": ENDS},
             points(look),
         ],
     }
+
+
+# Recall by its nines: what is between 0.9 and 1 matters most. What misses less than one in 10,000 stands at 1.
+WHOLE = 4
+NINES = axis("nines", "Recall", "linear", zero=False) | {
+    "axis": {
+        "values": [0, 0.301, 0.699, 1, 1.301, 2, 3, WHOLE],
+        "labelOverlap": False,
+        "labelExpr": f"datum.value == {WHOLE} ? '1' : format(1 - pow(10, -datum.value), '.3~f')",
+    }
+}
+
+
+def nines(field, name):
+    known = f"(isValid(datum.{field}) ? datum.{field} : datum.recall)"  # older results have no range of it
+    return {"calculate": f"-log(max(1 - {known}, 1e-{WHOLE})) / LN10", "as": name}
 
 
 def recall(look):
@@ -130,20 +139,58 @@ def recall(look):
             "groupby": [],
         },
         {"filter": "datum.recall == datum.best_recall"},
-        {"aggregate": [{"op": "max", "field": "queries_per_s", "as": "queries_per_s"}], "groupby": ["recall"]},
+        {"aggregate": [{"op": "max", "field": "queries_per_s", "as": "queries_per_s"}], "groupby": ["recall", "nines"]},
     ]
     return {
-        "transform": [HAS_SPEED],
-        "encoding": {"x": axis("recall", "Recall", "linear", zero=False), "y": SPEED},
+        "transform": [
+            HAS_SPEED,
+            nines("recall", "nines"),
+            *(nines(f"recall_{end}", f"nines_{end}") for end in ("low", "high")),
+        ],
+        "encoding": {"x": NINES, "y": SPEED},
         "layer": [
             {
                 "transform": front,
                 "mark": {"type": "line", "interpolate": "step-before", "color": "#888888", "strokeWidth": 5, "opacity": 0.35},
                 "encoding": {"order": {"field": "recall"}},
             },
+            {
+                "mark": {"type": "line", "strokeWidth": 1},
+                "encoding": {"order": {"field": "recall"}, "color": look["color"], "detail": {"field": "build"}},
+            },
+            {"mark": "rule", "encoding": {**ENDS, "color": look["color"]}},
+            {
+                "mark": "rule",
+                "encoding": {"x": {"field": "nines_low"}, "x2": {"field": "nines_high"}, "color": look["color"]},
+            },
             points(look),
         ],
     }
+
+
+def along_recall(look, field, title):
+    """Something that a point of a curve costs, against its recall, at one K."""
+    return {
+        "transform": [HAS_SPEED, {"filter": f"isValid(datum.{field})"}, nines("recall", "nines")],
+        "encoding": {"x": NINES, "y": axis(field, title)},
+        "layer": [
+            {
+                "mark": {"type": "line", "strokeWidth": 1},
+                "encoding": {"order": {"field": "recall"}, "color": look["color"], "detail": {"field": "build"}},
+            },
+            points(look),
+        ],
+    }
+
+
+def latency(look):
+    """What nineteen of twenty single queries take at most, against recall at one K."""
+    return along_recall(look, "single_p95_s", "A single query, 95% within, s")
+
+
+def room(look):
+    """Peak memory on the host against recall at one K."""
+    return along_recall(look, "memory_bytes", "Peak memory, bytes")
 
 
 def build(look):
@@ -198,49 +245,6 @@ def batches(look):
     return {"hconcat": [latency, rate | {"transform": [{"filter": "!datum.control"}]}]}
 
 
-def bars(fields, title, unit):
-    """Stacked bars, one per cell: the parts of something at one K."""
-    names = list(fields.values())
-    return {
-        "transform": [
-            HAS_SPEED,
-            {"fold": list(fields), "as": ["part", "amount"]},
-            {"filter": "isValid(datum.amount) && datum.amount > 0"},
-            {"calculate": f"{fields}[datum.part]", "as": "part_name"},
-            {"calculate": f"indexof({names}, datum.part_name)", "as": "part_order"},
-            {"calculate": f"datum.amount / {unit}", "as": "shown"},
-        ],
-        "mark": {"type": "bar"},
-        "encoding": {
-            "y": {"field": "name", "type": "nominal", "title": None, "axis": {"labelLimit": 260}},
-            "x": {"field": "shown", "type": "quantitative", "title": title, "stack": "zero"},
-            "color": {
-                "field": "part_name",
-                "type": "nominal",
-                "title": None,
-                "scale": {"domain": names, "range": PARTS[: len(names)]},
-            },
-            "order": {"field": "part_order"},
-            "tooltip": [
-                {"field": "name", "title": "backend"},
-                {"field": "part_name", "title": "part"},
-                {"field": "shown", "title": title, "format": ".3~g"},
-            ],
-        },
-    }
-
-
-def memory(look):
-    """Peaks of memory at one K, host and GPU."""
-    return bars(MEMORY, "Megabytes", 1e6)
-
-
-def phases(look):
-    """Where the time of a cell goes, from import to one pass over all queries."""
-    words = {name: name.removesuffix("_s").replace("_", " ") for name in PHASES}
-    return bars(words | {"query_median_s": "all queries"}, "Seconds", 1)
-
-
 def roofline(look):
     """Share of the machine's measured ceiling that brute forces reach at one K."""
     return {
@@ -262,6 +266,8 @@ VIEWS = {
     "speed": (speed, "Queries per second against K", False),
     "recall": (recall, "Recall against queries per second; grey: the Pareto front", True),
     "build": (build, "Fit time against queries per second", True),
+    "latency": (latency, "Recall against what a single query takes", False),
+    "room": (room, "Recall against memory", False),
     "break-even": (break_even, "Time of fit and queries against the number of queries", False),
     "batches": (batches, "Latency and queries per second against the queries in a call", False),
     "memory": (memory, "Memory", False),

@@ -5,6 +5,7 @@ import contextlib
 import os
 import tempfile
 
+from knnbench.config.settings import points_of
 from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.tables import controls_apart, flagged
 
@@ -56,6 +57,8 @@ plt.rcParams.update(
 def places(backends):
     """Place of every backend: its library, by what its module's name begins with; a colour; and which one of that colour it is.
 
+    The points of a family have one place.
+
     Parameters
     ----------
     backends : dict, name -> entry of the configuration, in its order
@@ -65,14 +68,15 @@ def places(backends):
     places : dict, name -> (library, colour, position)
     """
     libraries = {}
-    for name, entry in backends.items():
-        libraries.setdefault(entry["module"].split("_")[0], []).append(name)
+    for name, entry in points_of(backends).items():
+        families = libraries.setdefault(entry["module"].split("_")[0], {})
+        families.setdefault(entry.get("family", name), []).append(name)
     others = [library for library in libraries if library not in COLOURS]
     colours = COLOURS | {library: OTHER_COLOURS[position % len(OTHER_COLOURS)] for position, library in enumerate(others)}
     found, taken = {}, collections.Counter()
-    for library, names in libraries.items():
-        for name in names:
-            found[name] = (library, colours[library], taken[colours[library]])
+    for library, families in libraries.items():
+        for names in families.values():
+            found |= dict.fromkeys(names, (library, colours[library], taken[colours[library]]))
             taken[colours[library]] += 1
     return found
 
@@ -89,14 +93,14 @@ def styles(backends):
     styles : dict, (backend, device) -> keyword arguments of Axes.plot
         Solid lines are exact and dashed ones approximate; thick lines and large markers are GPUs, the thinnest controls.
     """
-    looks = {}
+    looks, points = {}, points_of(backends)
     for name, (_, colour, position) in places(backends).items():
-        for device in backends[name]["environments"]:
-            gpu, control = device == "gpu", backends[name].get("control")
+        for device in points[name]["environments"]:
+            gpu, control = device == "gpu", points[name].get("control")
             looks[name, device] = {
                 "color": colour,
                 "marker": MARKERS[position % len(MARKERS)],
-                "linestyle": "-" if backends[name]["exact"] else (0, (4, 2)),
+                "linestyle": "-" if points[name]["exact"] else (0, (4, 2)),
                 "linewidth": 0.6 if control else 2.4 if gpu else 1.2,
                 "markersize": 3 if control else 7 if gpu else 5,
             }

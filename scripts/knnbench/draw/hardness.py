@@ -4,8 +4,9 @@ import pandas as pd
 import vl_convert
 
 from knnbench.config.names import plain
+from knnbench.draw.bars import PARTS
 from knnbench.draw.chart_files import register_font
-from knnbench.draw.charts import PARTS, axis
+from knnbench.draw.charts import axis
 from knnbench.results.findings import number
 
 

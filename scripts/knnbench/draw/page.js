@@ -52,7 +52,10 @@ const calls = (row) => Object.entries(row.batches ?? {}).map(([size, [p50_s, p95
   ({ ...row, batch_size: Number(size), p50_s, p95_s, p99_s, queries_per_s: size / p50_s, subset: row.subset && Number(size) === row.queries_timed }));
 
 // What does not change a chart cannot be switched for it.
-const FIXED = { speed: ["k"], batches: ["round", "batch"], memory: ["scale", "round", "batch"], phases: ["scale", "round", "batch"], roofline: ["round", "batch"] };
+const FIXED = { speed: ["k"], latency: ["round", "batch"], room: ["round", "batch"], batches: ["round", "batch"], memory: ["scale", "round", "batch"], phases: ["scale", "round", "batch"], roofline: ["round", "batch"] };
+
+// Where every point of a backend with settings is drawn, and not only the one that stands for it.
+const CURVES = ["recall", "build", "latency", "room"];
 
 async function draw(section) {
   const { view, k, scale, residency, round, batch, machine } = state();
@@ -63,7 +66,7 @@ async function draw(section) {
     && row.machine === machine && (view === "speed" || row.n_neighbors === Number(k));
   const known = (all) => all.map((row) => seen(row, fixed.includes("round") ? "all" : round, fixed.includes("batch") ? "all" : batch)).filter((row) => row?.[view === "roofline" ? "ceiling_fraction" : "queries_per_s"]);
   const chosen = (all) => all.filter((row) => curves.has(row.name) && (over || !row.over));
-  const rows = DATA.rows.filter(here);
+  const rows = (CURVES.includes(view) ? DATA.points : DATA.rows).filter(here);
   const measured = known(rows);
   const shown = chosen(measured);
   const title = $(`option[value="${view}"]`, controls).textContent + (view === "speed" ? "" : `, K = ${k}`);
@@ -160,7 +163,19 @@ for (const section of $$(".dataset")) {
 const { NEAR, LISTED } = DATA.recommend;
 const steps = (ask, row) => [ask.n_train / row.n, ask.dimension / row.d, ask.n_neighbors / row.n_neighbors]
   .map((ratio) => Math.log10(ratio));
-const distance = (ask, row) => Math.hypot(...steps(ask, row)) + (row.queries_per_s ? 0 : 1e-9); // those with a time first
+
+// Which row of a curve stands for it: of the nearest cell the fastest point that has the recall, else the one with the most.
+function order(ask, row) {
+  const speed = row.queries_per_s;
+  const recall = row.recall ?? 0; // which others' results may lack
+  const merit = !speed ? [2, 0] : recall >= ask.recall ? [0, -speed] : [1, -recall];
+  return [Number(Math.hypot(...steps(ask, row)).toFixed(9)), ...merit];
+}
+
+function before(one, other) {
+  const place = one.findIndex((each, index) => each !== other[index]);
+  return place >= 0 && one[place] < other[place];
+}
 
 function recommend(ask, rows) {
   const nearest = new Map(), absent = new Map();
@@ -171,14 +186,15 @@ function recommend(ask, rows) {
       continue;
     }
     const best = nearest.get(row.curve);
-    if (!best || distance(ask, row) < distance(ask, best)) nearest.set(row.curve, row);
+    if (!best || before(order(ask, row), order(ask, best))) nearest.set(row.curve, row);
   }
   const ranked = [], out = [...absent].filter(([curve]) => !nearest.has(curve)).map(([, why]) => why);
   for (const row of nearest.values()) {
-    const place = `${row.dataset}, n = ${row.n}, d = ${row.d}, K = ${row.n_neighbors}`;
+    const place = `${row.dataset}, n = ${row.n}, d = ${row.d}, K = ${row.n_neighbors}${row.at ? `, ${row.at}` : ""}`;
     const far = steps(ask, row).some((step, axis) => Math.abs(step) > NEAR[axis]);
     if (far) out.push([row.name, `nearest measured cell is too far: ${place}`]);
     else if (!row.queries_per_s) out.push([row.name, `${row.status} at ${place}`]);
+    else if (row.recall === undefined) out.push([row.name, `no recall is known at ${place}`]);
     else if (row.recall < ask.recall) out.push([row.name, `recall ${row.recall.toFixed(3)} at ${place}`]);
     else {
       const work = 10 ** steps(ask, row).reduce((sum, step) => sum + step, 0);
@@ -198,7 +214,7 @@ function answer(form) {
   const ask = Object.fromEntries(Object.entries(asked).map(([key, value]) =>
     [key, ["metric", "device"].includes(key) ? value : Number(value)]));
   const { machine } = state();
-  const { ranked, out } = recommend(ask, DATA.rows.filter((row) => row.machine === machine));
+  const { ranked, out } = recommend(ask, DATA.points.filter((row) => row.machine === machine));
   const box = $(".answer", form.parentElement);
   const add = (tag, text, to = box) => to.appendChild(Object.assign(document.createElement(tag), { textContent: text }));
   box.replaceChildren();

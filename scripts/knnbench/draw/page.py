@@ -1,6 +1,7 @@
 """The page: one file with everything in it, made from the tables of a folder."""
 
 import json
+import re
 from pathlib import Path
 
 import jinja2
@@ -8,10 +9,11 @@ import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
-from knnbench.draw.chart_files import CONFIG
+from knnbench.draw.chart_files import CONFIG, register_font
 from knnbench.draw.charts import SHAPES, VIEWS, curve, looks
 from knnbench.draw.hardness import hardness
-from knnbench.draw.page_rows import COLUMNS, chart_rows, claim_rows, dataset_entry, machine_entries
+from knnbench.draw.page_rows import COLUMNS, chart_rows, claim_rows, dataset_entry, interval_bars, machine_entries
+from knnbench.results.curves import RECALLS, STANDS_AT
 from knnbench.results.folder import read, read_table
 from knnbench.results.recommend import LISTED, NEAR
 from knnbench.results.tables import controls_apart
@@ -51,6 +53,19 @@ def page_config():
     return CONFIG | {"background": None, "view": {"stroke": None}, "axis": CONFIG["axis"] | colours, "legend": legend}
 
 
+def picture(rows, encodings):
+    """Recall against speed as a picture without axes, SVG; empty where nothing was measured."""
+    if not any("queries_per_s" in row for row in rows):
+        return ""
+    register_font()
+    spec = VIEWS["recall"][0](encodings)
+    spec["encoding"] = {channel: each | {"axis": None} for channel, each in spec["encoding"].items()}
+    shown = [{key: value for key, value in row.items() if key != "batches"} for row in rows]  # whose keys are numbers
+    spec |= {"data": {"values": shown}, "width": 150, "height": 64, "padding": 2, "config": page_config()}
+    svg = vl_convert.vegalite_to_svg({"$schema": "https://vega.github.io/schema/vega-lite/v6.json", **spec})
+    return Markup(re.sub(r' (role|aria-\w+)="[^"]*"', "", svg))  # its place in the page has a label
+
+
 def page(folder, claims, logs):
     """Make the page of a folder.
 
@@ -70,16 +85,30 @@ def page(folder, claims, logs):
     curves = pd.concat([timings, controls]).dropna(subset=["query_median_s"]).drop_duplicates("name")
     encodings, families = legend(curves, config["backends"])
     datasets = [
-        dataset_entry(name, here, controls[controls["dataset"] == name], results.comparisons, k, logs)
+        dataset_entry(
+            name,
+            here,
+            results.points[results.points["dataset"] == name],
+            controls[controls["dataset"] == name],
+            results.comparisons,
+            k,
+            logs,
+        )
         for name, here in timings.groupby("dataset", sort=False)
     ]
     data = {
         "suite": config["suite"],
         "rows": rows,
+        "points": chart_rows(results.points, results),
         "controls": chart_rows(controls, results),  # apart, so that nothing ranks them
         "views": {name: make(encodings) for name, (make, _, _) in VIEWS.items()},
         "config": page_config(),
         "recommend": {"NEAR": NEAR, "LISTED": LISTED},
+    }
+    interval_bars([each for dataset in datasets for answer in dataset["answers"] for each in answer["headline"] if each])
+    near = results.points[(results.points["residency"] == "host") & (results.points["n_neighbors"] == k)]
+    pictures = {
+        key: picture(chart_rows(here, results), encodings) for key, here in near.groupby(["dataset", "machine"], sort=False)
     }
     ran, started = timings.dropna(subset=["versions"]), timings["started"].dropna()
     table, _ = controls_apart(read_table(folder, "timings"))
@@ -100,6 +129,7 @@ def page(folder, claims, logs):
         statuses=", ".join(f"{count} {status}" for status, count in cells.items()),
         k=k,
         ks=sorted(timings["n_neighbors"].unique()),
+        views_by_name={name: title for name, (_, title, _) in VIEWS.items()},
         views=[(name, title) for name, (_, title, _) in VIEWS.items()],
         on_device=bool((timings["residency"] == "device").any()),
         rounds=range(max((len(row.get("rounds_per_s", [])) for row in rows), default=0)),
@@ -112,6 +142,9 @@ def page(folder, claims, logs):
         families=families,
         datasets=datasets,
         hardness=hardness(results.datasets, k, page_config()),
+        pictures=pictures,
+        stands_at=STANDS_AT,
+        recalls=RECALLS,
         breaks=[answer["break_even"] for dataset in datasets for answer in dataset["answers"] if answer["break_even"]],
         columns=[(header, name) for header, (name, _) in COLUMNS.items()],
         ask=timings.dropna(subset=["n"]).astype({"n": int, "d": int}).iloc[0].to_dict() if timings["n"].notna().any() else ASK,

@@ -8,6 +8,7 @@ from knnbench.config.names import plain
 from knnbench.draw.calls import PLACE, calls_of, places
 from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.claims import overall
+from knnbench.results.curves import RECALLS, STANDS_AT, curves
 from knnbench.results.findings import break_even_words, findings, number, seconds
 from knnbench.results.folder import passes
 from knnbench.results.tables import read_csv
@@ -16,13 +17,14 @@ from knnbench.results.words import control_words
 LOG_LINES = 15
 # Columns of the rows in the page, besides rounds and batches.
 SHOWN = (  # noqa: SIM905
-    "dataset curve name device residency machine n_neighbors status exact prunes metric n d queries_timed single_p50_s"
-    " queries_per_s queries_per_s_low queries_per_s_high recall fit_s ceiling_fraction"
-    " import_s load_s transfer_s train_s add_s compile_s first_query_s query_median_s"
+    "dataset curve name at device residency machine n_neighbors status exact prunes metric n d queries_timed"
+    " single_p50_s single_p95_s memory_bytes queries_per_s queries_per_s_low queries_per_s_high recall recall_low recall_high"
+    " build fit_s ceiling_fraction import_s load_s transfer_s train_s add_s compile_s first_query_s query_median_s"
     " loaded_bytes fit_bytes query_bytes device_loaded_bytes device_fit_bytes device_query_bytes"
 ).split()
 COLUMNS = {  # of the page's tables: header -> name in its CSV, and (text, value to sort by) of a row
     "backend": ("name", lambda row: (row["name"], None)),
+    "setting": ("at", lambda row: (row["at"], None)),
     "K": ("n_neighbors", lambda row: (row["n_neighbors"], row["n_neighbors"])),
     "status": ("status", lambda row: (row["status"], None)),
     "queries/s": ("queries_per_s", lambda row: (number(row["queries_per_s"]), row["queries_per_s"])),
@@ -73,10 +75,10 @@ def chart_rows(timings, results):
 
     Parameters
     ----------
-    timings : DataFrame, `results.timings` or `results.controls`
+    timings : DataFrame, `results.points`, `results.timings` or `results.controls`
     results : Results
     """
-    timed = passes(results.samples, pd.concat([results.timings, results.controls]))
+    timed = passes(results.samples, pd.concat([results.points, results.controls]))
     medians = timed.groupby([*PLACE, "round"], sort=False)["seconds"].median().reset_index()
     rounds = dict(iter(medians.groupby(PLACE, sort=False)))
     rows, timings = [], timings.to_dict("records")
@@ -117,7 +119,7 @@ def table_row(row):
 
 def log_of(row, logs):
     """The last lines of a cell's log, empty if there is none."""
-    place = f"{row['dataset']}/{row['backend']}-{row['device']}"
+    place = f"{row['dataset']}/{row['build']}-{row['device']}"
     built = "(building the index)" in str(row["reason"])
     path = logs / (f"build_index/{place}/round0.log" if built else f"measure_cell/{place}/k{row['n_neighbors']}.round0.log")
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]) if path.is_file() else ""
@@ -129,7 +131,8 @@ def failures(rows, logs):
     found = []
     for (status, reason), group in rows.groupby(["status", "reason"], sort=False):
         cells = [
-            f"{curve}, K = {', '.join(map(str, part['n_neighbors']))}" for curve, part in group.groupby("name", sort=False)
+            f"{curve}, K = {', '.join(map(str, part['n_neighbors'].unique()))}"
+            for curve, part in group.groupby("name", sort=False)
         ]
         log = "" if status == "unavailable" else log_of(group.iloc[0], logs)
         found.append({"status": status, "reason": reason, "count": len(group), "cells": cells, "log": log})
@@ -196,8 +199,66 @@ def machine_entries(timings):
     return entries
 
 
-def dataset_entry(name, rows, controls, comparisons, k, logs):
-    """What the page says of one dataset, of `rows` of Results.timings and `controls`."""
+def headline(rows, k):
+    """The fastest exact row at one K, and the fastest of all whose recall is at least `STANDS_AT`: dicts, or None.
+
+    Parameters
+    ----------
+    rows : DataFrame, of Results.timings: one dataset, one machine
+    k : int
+    """
+    done = rows[(rows["residency"] == "host") & (rows["n_neighbors"] == k) & (rows["status"] == "ok")]
+    found = []
+    for some in (done[done["exact"]], done[done["recall"] >= STANDS_AT]):
+        if some.empty:
+            found.append(None)
+            continue
+        best = some.loc[some["query_median_s"].idxmin()].to_dict()
+        ends = {name: best[f"queries_per_s_{name}"] for name in ("low", "high")}
+        speed, interval = number(best["queries_per_s"]), f"95% interval {span(best)}"
+        found.append({"name": best["name"], "at": best["at"], "speed": speed, "interval": interval, **ends})
+    return found
+
+
+def interval_bars(headlines):
+    """Where the interval of each headline lies on a logarithmic scale from the least end to the largest of all.
+
+    Each gets `left` and `width`, in percent.
+
+    Parameters
+    ----------
+    headlines : list of dict
+    """
+    ends = [math.log10(each[end]) for each in headlines for end in ("low", "high")]
+    least, size = min(ends, default=0), max(max(ends, default=0) - min(ends, default=0), 1e-9)
+    for each in headlines:
+        low, high = (100 * (math.log10(each[end]) - least) / size for end in ("low", "high"))
+        each |= {"left": round(low, 1), "width": round(max(high - low, 1), 1)}
+
+
+def speeds_at_recalls(points, k):
+    """What every curve of a dataset gives at `RECALLS` at one K, the fastest at `STANDS_AT` first.
+
+    Parameters
+    ----------
+    points : DataFrame, of Results.points: one dataset, one machine
+    k : int
+
+    Returns
+    -------
+    rows : list of (name, list of (speed, interval)), in words; empty where the curve does not reach so far
+    """
+    found = curves(points[(points["n_neighbors"] == k) & (points["residency"] == "host")])
+    rows = []
+    for (label, device), curve in found.groupby(["label", "device"], sort=False):
+        at = {row["recall"]: row for row in curve.to_dict("records")}
+        words = [(number(at[each]["queries_per_s"]), span(at[each])) if each in at else ("", "") for each in RECALLS]
+        rows.append((at[STANDS_AT]["queries_per_s"] if STANDS_AT in at else 0.0, (f"{label} ({device.upper()})", words)))
+    return [row for _, row in sorted(rows, key=lambda each: -each[0])]
+
+
+def dataset_entry(name, rows, points, controls, comparisons, k, logs):
+    """What the page says of one dataset: of `rows` of Results.timings in words and charts, of all `points` in the table."""
     first, answers = rows.iloc[0], []
     title = plain(first["title"])
     for machine, here in rows.groupby("machine", sort=False):
@@ -205,29 +266,27 @@ def dataset_entry(name, rows, controls, comparisons, k, logs):
         done = here[(here["residency"] == "host") & (here["n_neighbors"] == k) & (here["status"] == "ok")]
         against, sentences = break_even_words(done)
         place = f"{title}, {machine}" if rows["machine"].nunique() > 1 else title
-        words = dict(found)
         if bounds := control_words(controls[controls["machine"] == machine], k):
             found.append(("What bounds it?", f"{bounds}."))
         answers.append(
             {
                 "machine": machine,
                 "answers": found,
-                "exact": words["Fastest exact"],
-                "approximate": words["Fastest approximate"],
-                "failed": words["What failed?"],
+                "headline": headline(here, k),
+                "recalls": speeds_at_recalls(points[points["machine"] == machine], k),
                 "break_even": f"{place}, against {against}: {' '.join(sentences)}" if sentences else "",
             }
         )
     size = "there is no such dataset here"
     if pd.notna(first["n"]):
         size = f"{first['queries']:,.0f} queries among {first['n']:,.0f} points in dimension {first['d']:,.0f}"
-    host = rows[rows["residency"] == "host"]
+    host = points[points["residency"] == "host"]
     return {
         "name": name,
         "title": title,
         "words": f"{name}: {size}, {first['metric']} distance.",
         "answers": answers,
-        "rows": [table_row(row) for row in rows.to_dict("records")],
-        "failures": failures(rows, logs),
+        "rows": [table_row(row) for row in points.to_dict("records")],
+        "failures": failures(points, logs),
         "failed": int(host["status"].isin(NOT_RUN).sum()),
     }

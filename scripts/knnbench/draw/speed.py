@@ -12,7 +12,7 @@ from knnbench.results.machines import by_machine
 from knnbench.results.tables import controls_apart, flagged
 from knnbench.results.words import name_of, span
 
-CELL = ["dataset", "backend", "device", "n_neighbors"]
+CELL = ["dataset", "family", "device", "n_neighbors"]
 
 
 def beyond(rows):
@@ -83,7 +83,8 @@ def curves_of(timings, elsewhere):
     """
     found, missing = ({}, {}), {}
     for curves, part in zip(found, controls_apart(timings), strict=True):
-        for name, rows in part.groupby(["backend", "device"], sort=False):
+        for _, rows in part.groupby(["family", "device"], sort=False):
+            name = tuple(rows[["backend", "device"]].iloc[0])  # of one point, which looks as its family does
             if rows["query_median_s"].notna().any():
                 curves[name] = rows.sort_values("n_neighbors")
             else:

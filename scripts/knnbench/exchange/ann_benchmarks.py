@@ -1,9 +1,12 @@
 """Results of ann-benchmarks: its HDF5 files, in and out."""
 
+import json
+
 import h5py
 import numpy as np
 import pandas as pd
 
+from knnbench.config.settings import in_words
 from knnbench.problem.datasets import renumber
 from knnbench.problem.formats import read_plain, text_attribute
 from knnbench.problem.points import DataError
@@ -89,8 +92,8 @@ def write_ann(path, dataset, row, ids):
     distances = exact_distances(dataset.metric, dataset.train, dataset.test, np.where(valid, ids, 0))
     per_query = row["query_min_s"] / len(ids)
     attributes = {
-        "algo": f"{row['backend']}-{row['device']}",
-        "name": f"{row['label']} ({row['device'].upper()})",
+        "algo": f"{row['family']}-{row['device']}",
+        "name": ", ".join([f"{row['label']} ({row['device'].upper()})", *in_words(json.loads(row["setting"]))]),
         "dataset": path.parts[-4],
         "distance": row["metric"],
         "count": int(row["n_neighbors"]),

@@ -10,6 +10,7 @@ import jinja2
 import pandas as pd
 import yaml
 
+from knnbench.config.settings import entries_of
 from knnbench.config.suite import cells, downloads, own_files
 from knnbench.exchange import crate
 from knnbench.exchange.published import keep
@@ -159,6 +160,7 @@ def make_artifact(paths, folder, logs, claims, receipts, data, archive):
         copy_records(config, folder, out, logs)
         known = [json.loads(path.read_text(encoding="utf-8")) for path in receipts]
         experiment = copy.deepcopy({key: config[key] for key in RERUN})
+        experiment["backends"] = entries_of(experiment["backends"])
         files = copy_data(experiment["datasets"], known, timings, out, data)
         experiment["datasets"]["truth_k"] = config["truth_k"]
         experiment |= {"claims": claims, "baseline": f"published/{suite}"}

@@ -130,6 +130,8 @@ def as_row(each, dataset, settings, sizes, backend, label, min_recall):
         "metric": settings["metric"],
         **sizes,
         "backend": backend,
+        "family": backend,
+        "setting": "{}",
         "label": label,
         "exact": False,  # nobody says so
         "prunes": False,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from knnbench.config.settings import points_of
 from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.folder import passes, read_table
 from knnbench.results.machines import residencies
@@ -112,11 +113,12 @@ def check_grid(timings, config):
     """Check that every cell of the suite has its row; a list of problems."""
     if config["suite"] in ("merged", "imported"):
         return []
-    suite = config["suites"][config["suite"]]
+    suite, points = config["suites"][config["suite"]], points_of(config["backends"])
     asked = {
-        (dataset, backend, device, k, residency)
-        for dataset, backend, k in itertools.product(suite["datasets"], suite["backends"], suite["n_neighbors"])
-        for device in config["backends"][backend]["environments"]
+        (dataset, name, device, k, residency)
+        for dataset, (name, point), k in itertools.product(suite["datasets"], points.items(), suite["n_neighbors"])
+        if point["build"] in suite["backends"]
+        for device in point["environments"]
         for residency in residencies(device)
     }
     found = set(timings[CELL].itertuples(index=False, name=None))

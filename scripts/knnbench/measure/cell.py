@@ -15,12 +15,12 @@ from knnbench.measure.among_others import AmongOthers
 from knnbench.measure.clock import Timing, elapsed_ns
 from knnbench.measure.lifted import Lifted
 from knnbench.measure.queries import choose_queries, measure_batches, measure_energy, measure_queries
-from knnbench.measure.statuses import classify, describe
+from knnbench.measure.statuses import answer_of, classify, describe
 from knnbench.problem.datasets import Unavailable, read_dataset
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.recall import score
 from knnbench.system import gpu
-from knnbench.system.environment import installed, mismatches, read_pins
+from knnbench.system.environment import LACKING, installed, mismatches, read_pins
 from knnbench.system.machine import Watch, peak_memory, reset_peak_memory
 
 UNTIMED_LIMIT_S = 600  # import, load, save and score: generous, but nothing hangs for ever
@@ -32,7 +32,8 @@ class Task:
     """What a worker is told of its cell, by the command line of scripts/measure_cell.py.
 
     Without `n_neighbors` the worker fits, saves the index in the folder `index` and ends; with both it loads the index from
-    there in place of the fit.
+    there in place of the fit. With `search`, a list of what is set for each point, it measures all of these, or those whose
+    numbers are `points`.
     """
 
     data: Path
@@ -44,11 +45,13 @@ class Task:
     build: int
     threads: int
     max_fit_s: float
+    search: list | None
+    points: list | None
     timing: Timing | None
     spec: Path
     pinned: bool
     prefix: Path | None
-    answer: Path | None
+    out: Path | None
 
 
 class NotMeasured(Exception):
@@ -89,15 +92,38 @@ def _measure(task, reporter):
     else:
         fit(task, backend, dataset.train, reporter)
         memory.report("fit")
+    if task.search is None:
+        return search(task, backend, dataset, memory, watch, reporter)
+    order = np.random.default_rng([task.timing.seed, task.build]).permutation(len(task.search)).tolist()
+    for number in order:
+        if task.points is None or number in task.points:
+            with reporter.point(number):
+                measure_point(task, backend, dataset, memory, reporter, number)
+    return {"status": "ok"}
+
+
+def measure_point(task, backend, dataset, memory, reporter, number):
+    """Measure a point of a cell: its failure is its own."""
+    reporter.enter("set_search", UNTIMED_LIMIT_S)
+    try:
+        backend.set_search(**task.search[number])
+        reporter.add(**search(task, backend, dataset, memory, Watch(), reporter, number))
+    except BaseException as error:
+        traceback.print_exc()
+        reporter.add(status=classify(error, task.device), reason=describe(error))
+
+
+def search(task, backend, dataset, memory, watch, reporter, point=None):
+    """Time the queries of a fitted backend, and score their answer; the status and reason of the cell, or of a point of it."""
     queries = backend.questions(dataset)
     rows = choose_queries(task, backend, queries, reporter)
     ids = measure_queries(task, backend, queries[rows], reporter)
     reporter.add(noise=watch.report(), gpu_state=gpu.state() if task.device == "gpu" else None)
     memory.report("query")
     grades = grade(task, dataset, rows, ids, reporter)
-    # From here on the cell has its numbers: what goes wrong below cannot take them away (statuses.conclude).
+    # From here on there are numbers: what goes wrong below cannot take them away (statuses.conclude).
     reporter.add(graded=grades)
-    write_answer(task.answer, rows, ids)
+    write_answer(answer_of(task.out, point), rows, ids)
     watch = Watch()
     measure_batches(task, backend, queries, len(rows), reporter)
     reporter.add(batch_noise=watch.report())
@@ -141,6 +167,8 @@ def prepare(task, reporter):
     """
     reporter.enter("import", UNTIMED_LIMIT_S)
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # PyTorch, of points mapped from their file
+    if task.prefix and (lacking := task.prefix / LACKING).is_file():
+        raise NotMeasured("unavailable", lacking.read_text(encoding="utf-8"))
     check_environment(task)
     start = time.perf_counter_ns()
     try:

@@ -39,9 +39,9 @@ OUT_OF_MEMORY = (
 ON_DEVICE = ("cuda", "cublas", "gpu", "device", "resource_exhausted")
 
 
-def answer_of(path):
-    """Where the ids are that a cell returned, beside its record: `ids` in a .npz file."""
-    return path.with_suffix(".npz")
+def answer_of(path, point=None):
+    """Where the ids are that a cell returned, or one of its points by number, beside its record: `ids` in a .npz file."""
+    return path.with_suffix(".npz" if point is None else f".point{point}.npz")
 
 
 def out_of_memory(text, device):
@@ -101,16 +101,15 @@ def how_it_ended(outcome, device):
         return TIMEOUTS.get(stage, "failed"), f"{stage} was ended at its time limit"
     if outcome.oom_killed:
         return "oom_host", f"killed by the kernel for lack of memory during {stage}"
-    if outcome.signal == "SIGABRT" and (status := out_of_memory(outcome.output[-2000:], device)):
+    said = outcome.output.split("Fatal Python error:")[0]  # from where on faulthandler lists the stack
+    if outcome.signal == "SIGABRT" and (status := out_of_memory(said[-2000:], device)):
         return status, f"memory was refused and the library aborted during {stage}"
-    said = last_words(outcome.output)
     if outcome.signal:
-        return "crashed", f"{outcome.signal} during {stage}{said}"
-    return "failed", f"the worker left with exit code {outcome.exit_code} during {stage}{said}"
+        return "crashed", f"{outcome.signal} during {stage}{last_words(said)}"
+    return "failed", f"the worker left with exit code {outcome.exit_code} during {stage}{last_words(said)}"
 
 
 def last_words(output):
     """What a library printed last before the worker ended, for a reason; empty if it said nothing."""
-    before = output.split("Fatal Python error:")[0]  # from where on faulthandler lists the stack
-    lines = [line.strip() for line in before.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     return f": {lines[-1][:300]}" if lines else ""

@@ -3,6 +3,7 @@
 It imports the standard library only, and nothing that a worker measures with.
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -40,7 +41,8 @@ def supervise(arguments, threads, command):
     if job and (left := earlier(out, job)):
         write(out, left, job)
         return
-    statuses.answer_of(out).unlink(missing_ok=True)  # of an earlier measurement
+    for answer in (statuses.answer_of(out), *out.parent.glob(statuses.answer_of(out, "*").name)):  # of an earlier measurement
+        answer.unlink(missing_ok=True)
     arrived, waited = time.monotonic(), 0.0
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     cpus = len(os.sched_getaffinity(0))
@@ -75,6 +77,8 @@ def supervise(arguments, threads, command):
                 visible = gpu.pin()
                 facts |= machine.describe("gpu") | {"gpu_visible": visible}
             outcome = measure_quietly(arguments, command, threads, facts)
+            if arguments.search:
+                outcome = measure_the_rest(arguments, command, threads, outcome)
             outcome.found["cell_s"] = round(time.monotonic() - begun, 3)
     status, reason = statuses.conclude(outcome, arguments.device)
     had_gpu = not facts.get("gpu", UNKNOWN).startswith(UNKNOWN)
@@ -88,7 +92,8 @@ def supervise(arguments, threads, command):
     found = fit_of(built)
     isolation.merge(found, outcome.found)
     # The kernel's figure of a whole life starts again when the worker resets its peak.
-    peak = max(outcome.max_rss_bytes, found.pop("peak_rss_bytes", 0))
+    parts = [found, *found.get("points", {}).values()]
+    peak = max([outcome.max_rss_bytes, *(part.pop("peak_rss_bytes", 0) for part in parts)])
     write(out, known | {"max_rss_bytes": peak} | found | {"status": status, "reason": reason}, job)
 
 
@@ -133,22 +138,65 @@ def fit_of(built):
     return found | {new: built[old] for old, new in renamed.items() if old in built}
 
 
+def run(arguments, command, threads):
+    """Run the worker once; how it ended."""
+    until = arguments.job.deadline if arguments.job else math.inf
+    with gpu.locked((arguments.timing or {}).get("gpu_mhz", 0) if arguments.device == "gpu" else 0):
+        return isolation.supervise([*command, "--worker"], threads, arguments.device == "gpu", until)
+
+
 def measure_quietly(arguments, command, threads, facts):
     """Run the worker, again if somebody killed it, with --retry-noisy while disturbed; keep the quietest whole attempt."""
     attempts = []
     for number in range(3):
         around = {"load": [machine.load()], "gpu_before": gpu.state() if arguments.device == "gpu" else None}
-        until = arguments.job.deadline if arguments.job else math.inf
-        with gpu.locked((arguments.timing or {}).get("gpu_mhz", 0) if arguments.device == "gpu" else 0):
-            outcome = isolation.supervise([*command, "--worker"], threads, arguments.device == "gpu", until)
+        outcome = run(arguments, command, threads)
         around["load"].append(machine.load())
         status, _ = statuses.conclude(outcome, arguments.device)
-        noise = outcome.found.get("noise", {})
-        rank = (statuses.STATUSES.index(status), outcome.signal is not None, noise.get("others_cpus", 0), len(attempts))
+        noises = [part.get("noise", {}) for part in (outcome.found, *outcome.found.get("points", {}).values())]
+        others = max(noise.get("others_cpus", 0) for noise in noises)
+        rank = (statuses.STATUSES.index(status), outcome.signal is not None, others, len(attempts))
         attempts.append((*rank, outcome, around))
-        killed = number == 0 and outcome.signal == "SIGKILL" and not (outcome.timed_out or outcome.oom_killed)
-        if not (killed or (arguments.retry_noisy and noise.get("noisy"))):
+        # Who is killed in a point loses that one alone.
+        killed = (
+            number == 0 and outcome.signal == "SIGKILL" and not (outcome.timed_out or outcome.oom_killed or arguments.search)
+        )
+        if not (killed or (arguments.retry_noisy and any(noise.get("noisy") for noise in noises))):
             break
     *_, outcome, around = min(attempts)
     facts |= around | {"attempts": len(attempts)}
     return outcome
+
+
+def measure_the_rest(arguments, command, threads, outcome):
+    """Have the points of a cell measured that a worker which died in one of them left, and say how each ended.
+
+    Parameters
+    ----------
+    outcome : Outcome, of the first worker
+
+    Returns
+    -------
+    outcome : the last worker's
+        With what the first one found, and in `points` the status and reason of each. The cell's are those of the worst point
+        that has no numbers; else it is ok if one is: a curve may begin with a low recall.
+    """
+    found, points = outcome.found, {}
+    while True:
+        parts, died_in = outcome.found.pop("points", {}), outcome.found.pop("point", None)
+        if died_in is not None:
+            parts.setdefault(str(died_in), {})
+        for number, part in parts.items():
+            status, reason = statuses.conclude(dataclasses.replace(outcome, found=part), arguments.device)
+            points[number] = part | {"status": status, "reason": reason}
+        left = [number for number in range(len(arguments.search)) if str(number) not in points]
+        if not left or died_in is None or outcome.job_over:
+            break
+        print(f"{outcome.output}the worker died in point {died_in}; another one measures {left}", flush=True)
+        outcome = run(arguments, [*command, "--points", json.dumps(left)], threads)
+    status, reason = statuses.conclude(outcome, arguments.device)
+    points |= {str(number): {"status": status, "reason": reason} for number in left}
+    ranked = sorted(points.values(), key=lambda point: statuses.STATUSES.index(point["status"]))
+    shown = ranked[-1] if ranked[-1]["status"] in statuses.NOT_RUN else ranked[0]
+    found |= {key: shown[key] for key in ("status", "reason")} | {"points": points}
+    return dataclasses.replace(outcome, found=found)

@@ -2,7 +2,6 @@
 
 import sys
 
-from knnbench.measure import statuses
 from knnbench.system import isolation, machine
 
 
@@ -34,11 +33,13 @@ def work(arguments, threads):
             build=arguments.build,
             threads=threads,
             max_fit_s=arguments.max_fit_s,
+            search=arguments.search,
+            points=arguments.points,
             timing=arguments.timing and cell.Timing(**arguments.timing),
             spec=arguments.spec,
             pinned=not arguments.unpinned,
             prefix=arguments.prefix,
-            answer=arguments.out and statuses.answer_of(arguments.out),
+            out=arguments.out,
         ),
         reporter,
     )

@@ -102,7 +102,7 @@ def write_points(path, metric, train, test, origins=("train", "test"), own=None,
         for (name, points), origin in zip(parts.items(), origins, strict=False):
             first = 0
             for block in points.blocks:
-                block = check_points(block, metric, origin, first)
+                block = check_points(block, metric, origin, first, points.kept)
                 if not first:  # a metric may prepare points of another dimension
                     written = file.create_dataset(name, (points.shape[0], block.shape[1]), np.float32, track_times=False)
                 written[first : first + len(block)] = block

@@ -23,7 +23,7 @@ DOMAINS = {
     ),
     "positive": (
         lambda points: (points <= 0).any(1),
-        "has a coordinate <= 0, of which the {} metric takes a logarithm or the like",
+        "has a coordinate <= 0, and the {} metric takes positive ones (a logarithm or a root of them)",
     ),
     "degrees": (
         lambda points: (np.abs(points) > (90, 360)).any(1) if points.shape[1] == 2 else np.ones(len(points), bool),

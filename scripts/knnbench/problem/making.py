@@ -15,12 +15,13 @@ from knnbench.problem.datasets import TRUTH_K, map_array, write_neighbors, write
 from knnbench.problem.hardness import hardness
 from knnbench.problem.own_metrics import ignores_origin, metric_of
 from knnbench.problem.own_rows import choose_own, without_own
-from knnbench.problem.points import DataError, covariance
+from knnbench.problem.points import BLOCK_NUMBERS, DataError, covariance
 from knnbench.problem.recall import score
 from knnbench.problem.rounding import CHANGED, Rounding, centred, losses, mean
 from knnbench.problem.sources import load
 from knnbench.problem.truth import SPARE, exact_neighbors, rank
 
+FEW = 3  # queries that every point is tried with, under a metric of one's own
 PROPOSE = Path(__file__).parents[2] / "propose_neighbors.py"  # by another interpreter
 
 
@@ -102,6 +103,8 @@ def make(settings, files, out):
     train = map_array(out, "train")
     with h5py.File(out, "r") as file:
         test = file["test"][:]
+    if entry and (wrong := not_a_number(metric, train, test)):
+        raise SystemExit(f"{origin}: {wrong}; say which points it is for (domain), or repair them")
     start = time.perf_counter()
     k = min(settings.get("truth_k", TRUTH_K) + (own is not None), len(train))
     ids = propose_on_gpu(out, k)
@@ -140,6 +143,22 @@ def make(settings, files, out):
     print(f"how hard that was: {time.perf_counter() - start:.1f} s")
     remarks = "\n".join(remarks) or None
     write_neighbors(out, neighbors, distances, hosted_neighbors_recall=agreement, remarks=remarks, **lost, **hard)
+
+
+def not_a_number(metric, train, test):
+    """Of what a metric makes no number, each point tried with some queries and each query with some points; "" of none."""
+    for points, others, words in ((train, test, "query {1} and point {0}"), (test, train, "query {0} and point {1}")):
+        few = np.asarray(others[:FEW])
+        step = max(1, BLOCK_NUMBERS // (FEW * points.shape[1]))
+        for first in range(0, len(points), step):
+            block = np.asarray(points[first : first + step])
+            queries, searched = (few[:, None], block) if points is train else (block[None], few[:, None])
+            with np.errstate(all="ignore"):
+                keys = metric.keys(queries.astype(np.float64), searched.astype(np.float64))
+            if np.isnan(keys).any():
+                other, number = np.argwhere(np.isnan(keys))[0]
+                return f"{metric.name} is nan for {words.format(first + number, other)}"
+    return ""
 
 
 def propose_on_gpu(data, k):

@@ -131,7 +131,7 @@ def check_form(shape, dtype, origin):
         raise DataError(f"{origin}: shape {shape}; a row has {BLOCK_NUMBERS:,} numbers at most")
 
 
-def check_points(points, metric, origin, first=0):
+def check_points(points, metric, origin, first=0, kept=None):
     """Turn an array into searchable points or say what is wrong with it.
 
     Parameters
@@ -140,6 +140,7 @@ def check_points(points, metric, origin, first=0):
     metric : Metric
     origin : str, where the points come from, for the message
     first : int, number of the first row, for the message
+    kept : ndarray of bool or None, which rows of their source these points are from, if some are left out, for the message
 
     Returns
     -------
@@ -156,7 +157,9 @@ def check_points(points, metric, origin, first=0):
     def refuse(bad, what):
         if bad.any():
             others = f", and {bad.sum() - 1} more rows near it" if bad.sum() > 1 else ""
-            raise DataError(f"{origin}: row {first + int(bad.argmax())} {what}{others}; remove or repair")
+            number = first + int(bad.argmax())
+            number = number if kept is None else np.flatnonzero(kept)[number]
+            raise DataError(f"{origin}: row {number} {what}{others}; remove or repair")
 
     refuse(~np.isfinite(points).all(axis=1), "is not finite in float32 (NaN, inf or over 3.4e38)")
     if metric.domain != "any" or metric.prepare:

@@ -1,14 +1,25 @@
 """Timed calls of the rounds of a cell: their times, latencies of batches, and a row for each."""
 
+import copy
 import math
 import statistics
 
 from knnbench.results.machines import machine_words
+from knnbench.system.isolation import merge
 
 
 def median_of_known(values):
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
+
+
+def at_point(record, number):
+    """What the record of a cell says of one of its points; all of it, if the cell has none, or came to none."""
+    if "points" not in record:
+        return record
+    found = copy.deepcopy({key: value for key, value in record.items() if key != "points"})
+    merge(found, record["points"][str(number)])
+    return found
 
 
 def times(records, residency):

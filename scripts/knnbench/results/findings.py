@@ -159,7 +159,8 @@ def findings(rows, comparisons, k):
         first = ranked[0]
         best.append(first)
         span = f"{number(first['queries_per_s_low'])} to {number(first['queries_per_s_high'])}"
-        words = f"{first['name']}: {number(first['queries_per_s'])} queries/s at K = {k} (95% interval {span})"
+        at = f" at {first['at']}" if first.get("at") else ""
+        words = f"{first['name']}{at}: {number(first['queries_per_s'])} queries/s at K = {k} (95% interval {span})"
         words += f", recall {first['recall']:.3f}" * (kind == "approximate")
         answers.append((f"Fastest {kind}", words + winners_elsewhere(rows, kind == "exact", k)))
     fits = [f"{row['name']} fits in {seconds(row['fit_s'])}{compiles(row)}" for row in best]

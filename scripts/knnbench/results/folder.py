@@ -1,6 +1,7 @@
 """Read what a run left in its folder: results/SUITE, results/merged, or one of published/."""
 
 import contextlib
+import json
 import tempfile
 import zlib
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from knnbench.config.settings import in_words, points_of
 from knnbench.config.suite import LATER
 from knnbench.measure.statuses import SCHEMA_VERSION
+from knnbench.results.curves import place_of, standing
 from knnbench.results.machines import by_machine, machine_words
 from knnbench.results.tables import BATCH, COMPARISON, DATASET, controls_apart, flagged, read_csv, read_rows
 from knnbench.results.words import name_of
@@ -22,7 +25,7 @@ ADDED = (  # noqa: SIM905
     " flags governor gpu_celsius gpu_joules_per_query gpu_slowed_by gpu_sm_mhz index index_bytes least_bytes"
     " least_operations others_cpus prunes single_calls single_first_s single_p50_s single_p95_s single_p99_s"
     " wrong_neighbors cell_s compile_s queries_timed fit_low_s fit_high_s recall_low recall_high recall_p05 recall_p25"
-    " recall_p50 recall_zero control precision"
+    " recall_p50 recall_zero control precision family setting"
 ).split()
 EMPTY = {"comparisons": COMPARISON, "batches": BATCH, "datasets": DATASET, "controls": ("control",)}
 
@@ -34,14 +37,17 @@ class Results:
     Attributes
     ----------
     config : dict, the saved configuration
-    timings, comparisons, batches, samples, datasets : DataFrame, the CSV files
-        `timings` also has `name` in words, `curve` (backend-device), `machine` in words, the interval of `queries_per_s`,
-        `memory_bytes`, and two flags as columns: `subset`, and `over` (over the page's limits). Rows of a CPU stand with every
-        GPU beside it, rows of cells that got no job with every machine. It has no controls.
+    points, comparisons, batches, samples, datasets : DataFrame, the CSV files
+        `points` is timings.csv, which also has `name` in words, `at` (the setting in words), `curve` (family-device), `build`
+        (whose job measured it), `machine` in words, the interval of `queries_per_s`, `memory_bytes`, and two flags as columns:
+        `subset`, and `over` (over the page's limits). Rows of a CPU stand with every GPU beside it, rows of cells that got no
+        job with every machine. It has no controls.
+    timings : DataFrame, of `points` those that stand for their families (curves.standing): one row for each at one K
     controls : DataFrame, of controls.csv: rows of backends that bound the others, with the same columns
     """
 
     config: dict
+    points: pd.DataFrame
     timings: pd.DataFrame
     controls: pd.DataFrame
     comparisons: pd.DataFrame
@@ -147,6 +153,8 @@ def upgrade(path, name, table):
         "prunes": parameters.str.contains("kd_tree|ball_tree|auto"),
         "queries_timed": table["queries"].where(table["query_median_s"].notna()),
         "control": False,
+        "family": table["backend"],
+        "setting": "{}",
     }
     known |= {name: value for name, value in once.items() if name in known}
     if 1 in versions:
@@ -170,6 +178,7 @@ def read(folder):
     SystemExit
         A table is missing.
     """
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     tables = {name: read_table(folder, name) for name in ("timings", "comparisons", "batches", "samples")}
     timings = tables.pop("timings")
     ran = [row for row in timings.to_dict("records") if pd.notna(row["cpu"])]
@@ -183,7 +192,9 @@ def read(folder):
     )
     timings = timings.assign(
         name=[name_of(row) for row in timings.to_dict("records")],
-        curve=timings["backend"] + "-" + timings["device"],
+        curve=timings["family"] + "-" + timings["device"],
+        at=[", ".join(in_words(json.loads(setting))) for setting in timings["setting"]],
+        build=timings["backend"].map({name: point["build"] for name, point in points_of(config["backends"]).items()}),
         queries_per_s_low=timings["queries"] / timings["query_high_s"],
         queries_per_s_high=timings["queries"] / timings["query_low_s"],
         memory_bytes=host,
@@ -191,8 +202,15 @@ def read(folder):
         subset=flagged(timings, "subset"),
         over=flagged(timings, "over_page_limit"),
     )
-    config, datasets = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), read_table(folder, "datasets")
-    return Results(config, *controls_apart(timings), **tables, datasets=datasets)
+    points, controls = controls_apart(timings)
+    return Results(config, points, stand(points), controls, **tables, datasets=read_table(folder, "datasets"))
+
+
+def stand(points):
+    """Of rows of timings.csv, those that stand for their families."""
+    rows = points.astype(object).where(points.notna(), None).to_dict("records")
+    chosen = set(standing(rows))
+    return points[[place_of(row) in chosen for row in rows]]
 
 
 def text_of(row):

@@ -71,6 +71,7 @@ def row(config, cell, dataset, records, residency, ceiling):
     ----------
     config : dict, the saved configuration
     cell : config.Cell
+        Of a backend with settings, a point of it: `config` has an entry for each (settings.points_of).
     dataset : dict, attributes of the dataset file; without n, q and dimension if there is no such dataset
     records : list of dict, one per round, of one machine
     residency : {"host", "device"}
@@ -133,7 +134,9 @@ def row(config, cell, dataset, records, residency, ceiling):
         "d": d,
         "queries": q,
         "backend": cell.backend,
-        "label": backend.get("label", cell.backend),
+        "family": backend["family"],
+        "setting": json.dumps(backend["setting"]),
+        "label": backend["label"],
         "exact": backend["exact"],
         "prunes": backend["prunes"],
         "precision": precision,

@@ -6,7 +6,7 @@ import pandas as pd
 import yaml
 
 from knnbench.measure.statuses import SCHEMA_VERSION
-from knnbench.results.folder import passes, with_queries
+from knnbench.results.folder import passes, stand, with_queries
 from knnbench.results.machines import machine_words
 from knnbench.results.pairs import compare
 from knnbench.results.tables import COMPARISON, DATASET, WORDS, read_csv, read_rows, with_names_apart, write_rows
@@ -24,6 +24,7 @@ def read(source, name):
     if name == "timings":  # those of cells without a job had another order
         table["parameters"] = [json.dumps(json.loads(each), sort_keys=True) for each in table["parameters"]]
         table["control"] = table.get("control", "False") == "True"
+        table = table.assign(family=table.get("family", table["backend"]), setting=table.get("setting", "{}"))
     return table.where(table.notna(), None).assign(origin=str(source))
 
 
@@ -73,7 +74,7 @@ def entries(timings, samples):
     """Rows that have a time, with the samples of their rounds, as pairs.compare wants them."""
     timed = dict(iter(passes(samples, timings).groupby([*CELL, "origin"])))
     here = timings[timings["machine"] != ""]  # of imported ones nobody knows the machine, nor the samples
-    for row in here.dropna(subset=["query_median_s"]).to_dict("records"):
+    for row in stand(here).dropna(subset=["query_median_s"]).to_dict("records"):
         rounds = timed[tuple(row[name] for name in (*CELL, "origin"))].groupby("round")["seconds"]
         yield row | {"query_median_s": float(row["query_median_s"])}, [list(each) for _, each in rounds]
 
@@ -134,8 +135,10 @@ def merge(sources, figures, out):
     for saved in configs:
         config["datasets"] = saved["datasets"] | config["datasets"]
         for name, entry in saved["backends"].items():
-            places = config["backends"].setdefault(name, entry)["environments"]
-            places |= entry["environments"]
+            known = config["backends"].setdefault(name, entry)
+            known["environments"] |= entry["environments"]
+            points = known.get("search", [])
+            points += [point for point in entry.get("search", []) if point["name"] not in {each["name"] for each in points}]
     (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     origins = "".join(f"{len(rows)} rows from {origin}\n" for origin, rows in chosen.groupby("origin", sort=False))
     words = summarise(read_rows(out / "timings.csv"), read_csv(out / "comparisons.csv"))

@@ -13,7 +13,8 @@ def compare(entries):
 
     Parameters
     ----------
-    entries : list of (row, list of samples per round) of measured cells, in seconds for all queries; controls are left out
+    entries : list of (row, list of samples per round) of measured cells, in seconds for all queries
+        One for each family (curves.standing); controls are left out.
 
     Returns
     -------
@@ -40,6 +41,6 @@ def compare(entries):
             if at_first and at_second:
                 found, low, high = ratio(at_second, at_first)
                 verdict = SAME if low <= 1 else "faster"
-            names = [f"{each['backend']}-{each['device']}" for each, _ in (fast, slow)]
+            names = [f"{each['family']}-{each['device']}" for each, _ in (fast, slow)]
             comparisons.append((*search[:-1], "; ".join([search[-1], *models]), *names, found, low, high, verdict))
     return comparisons

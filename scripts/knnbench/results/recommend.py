@@ -17,15 +17,21 @@ def steps(ask, row):
     return [math.log10(asked / measured) for asked, measured in pairs]
 
 
-def distance(ask, row):
-    """How far a cell is from what is asked; of equally far ones, those that have a time come first."""
-    return math.hypot(*steps(ask, row)), row["queries_per_s"] is None
+def order(ask, row):
+    """Which row of a curve stands for it: of the nearest cell the fastest point that has the recall, else the point with the
+    most; points without a time come last."""
+    speed = row["queries_per_s"]
+    recall = row["recall"] or 0.0  # which others' results may lack
+    enough = speed is not None and recall >= ask["recall"]
+    merit = (0, -speed) if enough else (2, 0) if speed is None else (1, -recall)
+    return round(math.hypot(*steps(ask, row)), 9), *merit
 
 
 def recommend(ask, rows):
     """Rank the backends for a problem by the time of the fit and of all queries, asked in one call.
 
-    Every curve stands with the one cell that is nearest in logarithms of n, d and K, of the same metric. Its queries take
+    Every curve stands with the one cell that is nearest in logarithms of n, d and K, of the same metric, and of a backend with
+    settings with the fastest point that has the recall. Its queries take
     their measured rate, but not less than one query alone. The range goes from that to the time scaled by n·d·K: how trees,
     graphs and inverted lists grow is not known, and brute forces follow it only for large problems. The intervals of the
     medians are in it. The ranking is by its geometric middle.
@@ -34,7 +40,7 @@ def recommend(ask, rows):
     ----------
     ask : dict, of `ASKED`; `device` may be "any"
     rows : list of dict
-        Of Results.timings, of one machine, with None where nothing was measured.
+        Of Results.points, of one machine, with None where nothing was measured.
 
     Returns
     -------
@@ -51,15 +57,18 @@ def recommend(ask, rows):
             absent[row["curve"]] = (row["name"], f"{row['status']} here")
             continue
         best = nearest.get(row["curve"])
-        if best is None or distance(ask, row) < distance(ask, best):
+        if best is None or order(ask, row) < order(ask, best):
             nearest[row["curve"]] = row
     ranked, out = [], [why for curve, why in absent.items() if curve not in nearest]
     for row in nearest.values():
         place = f"{row['dataset']}, n = {row['n']:.0f}, d = {row['d']:.0f}, K = {row['n_neighbors']}"
+        place += f", {row['at']}" * bool(row["at"])
         if any(abs(step) > limit for step, limit in zip(steps(ask, row), NEAR, strict=True)):
             out.append((row["name"], f"nearest measured cell is too far: {place}"))
         elif row["queries_per_s"] is None:
             out.append((row["name"], f"{row['status']} at {place}"))
+        elif row["recall"] is None:
+            out.append((row["name"], f"no recall is known at {place}"))
         elif row["recall"] < ask["recall"]:
             out.append((row["name"], f"recall {row['recall']:.3f} at {place}"))
         else:

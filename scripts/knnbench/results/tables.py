@@ -6,11 +6,25 @@ from knnbench.config.names import tell_apart
 
 # Of all tables that a run makes; the others are numbers, or true and false. A dataset may be called 1000, NA or true.
 TEXT = (
-    *("suite", "dataset", "title", "metric", "backend", "label", "device", "residency", "status", "reason", "flags", "index"),
+    *(
+        "suite",
+        "dataset",
+        "title",
+        "metric",
+        "backend",
+        "family",
+        "setting",
+        "label",
+        "device",
+        "residency",
+        "status",
+        "reason",
+    ),
+    *("flags", "index"),
     *("precision", "environment", "versions", "parameters", "node", "cpu", "governor", "gpu", "gpu_slowed_by"),
     *("dataset_sha256", "started"),
     *("origin", "machine", "faster", "slower", "verdict", "claim", "says", "missing", "left_out"),
-    *("name", "source", "along", "sizes", "time", "before", "after", "baseline_status", "why"),
+    *("name", "source", "along", "sizes", "time", "before", "after", "baseline_status", "why", "between"),
 )
 # Columns of the other tables than timings.csv.
 SEARCH = ("dataset", "n_neighbors", "residency", "machine")
@@ -22,7 +36,7 @@ COMPARISON = (*SEARCH, "faster", "slower", "ratio", "ratio_low", "ratio_high", "
 DATASET = ("dataset", "title", "metric", "n", "d", "queries", "n_neighbors", "lid", "relative_contrast", "ties", "duplicates")
 DATASET += ("norm_spread", "query_distance_ratio", "rows_merged", "queries_changed")
 # What a name has for figures and tables.
-WORDS = {"backend": "label", "dataset": "title"}
+WORDS = {"family": "label", "dataset": "title"}
 
 
 def read_csv(path, **options):
@@ -75,6 +89,7 @@ def flagged(timings, flag):
 def with_names_apart(timings):
     """A table with a label for each backend and a title for each dataset, by words.tell_apart; the same if it has them."""
     for name, words in WORDS.items():
+        name = "backend" if name == "family" and name not in timings.columns else name  # of results older than settings
         if {name, words} <= set(timings.columns):
             pairs = timings[[name, words]]
             apart = tell_apart(pairs.dropna().drop_duplicates().itertuples(index=False, name=None))

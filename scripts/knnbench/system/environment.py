@@ -4,6 +4,7 @@ import importlib.metadata
 import re
 from pathlib import Path
 
+LACKING = "lacking.txt"  # in an environment's folder: what could not be installed there, and why
 HASH = "--hash=sha256:"
 DEVICE_RUNTIME = ("nvidia-", "cuda-", "triton")
 HEADERS = ("nvidia-cuda-crt", "nvidia-cuda-cccl", "nvidia-cuda-nvcc-cu12")  # for KeOps

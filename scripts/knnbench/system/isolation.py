@@ -44,6 +44,7 @@ class Reporter:
             os.set_inheritable(descriptor, False)
         self.events = events
         self.bell = bell
+        self.place = None
         self.deadline = mmap.mmap(deadline, 8)
 
     def enter(self, stage, limit_s):
@@ -56,7 +57,18 @@ class Reporter:
         """Give the current stage `limit_s` seconds from now; wakes nobody, so the deadline may only move away."""
         self.deadline[:] = struct.pack("d", time.monotonic() + limit_s)
 
+    @contextlib.contextmanager
+    def point(self, number):
+        """Within it, what is found is of one point: below its number in `points`. `point` says which one it is."""
+        self.add(point=number)
+        self.place = str(number)
+        yield
+        self.place = None
+        self.add(point=None)
+
     def add(self, **found):
+        if self.place is not None:
+            found = {"points": {self.place: found}}
         os.write(self.events, (json.dumps(found) + "\n").encode())
 
 

@@ -55,7 +55,18 @@ def fit_flags(backend, timing, prefix, unpinned):
     return words + ["--unpinned"] * unpinned
 
 
-def query_flags(timing):
-    """What changes how a cell's queries are timed, as flags of measure_cell.py: a list of str."""
+def query_flags(timing, searches=()):
+    """What changes how a cell's queries are timed, as flags of measure_cell.py.
+
+    Parameters
+    ----------
+    timing : dict, section of the configuration
+    searches : list of dict, `search` of a resolved backend: the points that its cells measure
+
+    Returns
+    -------
+    words : list of str
+    """
     known = {key: timing[key] for key in QUERY_TIMING}
-    return ["--timing", json.dumps(known, sort_keys=True), *["--retry-noisy"] * timing["retry_noisy"]]
+    words = ["--timing", json.dumps(known, sort_keys=True), *["--retry-noisy"] * timing["retry_noisy"]]
+    return words + (["--search", json.dumps([point["set"] for point in searches])] if searches else [])

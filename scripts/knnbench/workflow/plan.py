@@ -28,6 +28,7 @@ DOWNLOADED_PER_S = 1e7  # bytes; a guess
 TRUTH_PAIR_S = (8e-10, 1.0e-11, 2.5e-11)
 UNKNOWN_RATE = {"cpu": 2e10, "gpu": 2e12}  # n·q·d per second, of a backend that nobody has measured on such a device
 UNKNOWN_CELL_S = 5.0
+POINT_S = 0.6  # of a point besides the first, above its passes: calls with few queries, its score
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,11 @@ def host_bytes(size, backend):
     return 5e8 + 12 * size.n * size.d + matrix
 
 
-def longest_s(timing):
+def longest_s(timing, points=1):
     """Seconds that a cell can take before each of its limits has ended it, ten minutes for imports and scoring included."""
     passes = 5 + 2 * (timing["min_repeats"] + 4 * (1 + len(timing["batch_sizes"])))
     attempts = 3 if timing["retry_noisy"] else 1
-    return 600 + attempts * (2 * timing["max_fit_s"] + passes * timing["max_query_s"])
+    return 600 + attempts * (2 * timing["max_fit_s"] + points * passes * timing["max_query_s"])
 
 
 def expect_cell(cell, size, backend, seen, timing):
@@ -111,7 +112,8 @@ def expect_cell(cell, size, backend, seen, timing):
         return seconds, build
     if query > timing["max_query_s"] and backend["parameters"].get("batch") == "all":  # which asks no subset
         return seconds + timing["max_query_s"], build
-    return seconds + min(query, timing["pass_s"]) + passes_s(query, timing), build
+    each = min(query, timing["pass_s"]) + passes_s(query, timing)
+    return seconds + each + (len(backend.get("search", [None])) - 1) * (each + POINT_S), build
 
 
 def expect(config, listed, published, machine):
@@ -129,7 +131,7 @@ def expect(config, listed, published, machine):
     expected : list of Expected, in the order of the list
     """
     timing = config["timing"]
-    seen = read_seen(CELLS, published, timing, machine)
+    seen = read_seen(CELLS, published, timing, machine, config["backends"])
     sizes = {name: size_of(name, config["datasets"][name]) for name in {cell.dataset for cell in listed}}
     built, expected = set(), []
     for cell in listed:

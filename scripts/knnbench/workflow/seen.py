@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from knnbench.config.settings import points_of
 from knnbench.measure.statuses import NOT_RUN
+from knnbench.results.calls import at_point
 from knnbench.results.tables import read_csv
 
 # Seconds, measured on two CPU cores.
@@ -68,9 +70,18 @@ def from_row(row, timing):
 
 
 def from_record(record, backend, device):
-    """A record of results/cells as a row of timings.csv, as far as `from_row` looks; None if it read no dataset."""
+    """A record of results/cells as a row of timings.csv, as far as `from_row` looks; None if it read no dataset.
+
+    Of a cell with points, a cell of its middle one.
+    """
     if "cell_s" not in record or "dataset" not in record:
         return None
+    if points := record.get("points"):
+        done = sorted(
+            (point for point in points.values() if "query_ns" in point), key=lambda point: point["query_ns"]["host"][0]
+        )
+        number = list(points.values()).index(done[len(done) // 2]) if done else 0
+        record = at_point(record, list(points)[number]) | {"cell_s": record["cell_s"] / len(points)}
     phases = {name: ns / 1e9 for name, ns in record.get("phases_ns", {}).items()}
     dataset, samples = record["dataset"], record.get("query_ns", {}).get("host", [])
     finished = samples and record["status"] not in NOT_RUN
@@ -96,7 +107,7 @@ def from_record(record, backend, device):
     }
 
 
-def read_seen(cells_folder, published, timing, machine):
+def read_seen(cells_folder, published, timing, machine, backends):
     """All cells that were measured on this machine, and those of `published`.
 
     Parameters
@@ -105,6 +116,7 @@ def read_seen(cells_folder, published, timing, machine):
     published : Path of published/
     timing : dict, the section of the configuration
     machine : dict, from machine.describe
+    backends : dict, of the configuration: rows of their points are of them
 
     Returns
     -------
@@ -120,9 +132,10 @@ def read_seen(cells_folder, published, timing, machine):
     for path in sorted(published.glob("*/timings.csv")):
         timings = read_csv(path)
         rows += timings[timings["residency"] == "host"].assign(here=False).to_dict("records")
+    builds = {name: point["build"] for name, point in points_of(backends).items()}
     seen = {}
     for found in filter(None, (from_row(row, timing) for row in rows)):
-        seen.setdefault(found.backend, []).append(found)
+        seen.setdefault(builds.get(found.backend, found.backend), []).append(found)
     return seen
 
 

@@ -37,12 +37,18 @@ RED, GREEN, YELLOW = 31, 32, 33
 
 
 def measured(record, exact):
-    """What a cell has found, in words; its status, if it is not ok."""
-    samples = record.get("query_ns", {}).get("host", [])
+    """What a cell has found, in words, of its points between what; its status, if it is not ok."""
+    done = [
+        (part["queries_timed"] / statistics.median(part["query_ns"]["host"]) * 1e9, part["recall"])
+        for part in record.get("points", {"": record}).values()
+        if part["status"] in ("ok", "low_recall") and part.get("query_ns", {}).get("host")
+    ]
     words = []
-    if samples and record["status"] in ("ok", "low_recall"):
-        words.append(f"{record['queries_timed'] / statistics.median(samples) * 1e9:>12,.0f} queries/s")
-        words += [] if exact else [f"recall {record['recall']:.3f}"]
+    if done:
+        speeds, recalls = zip(*sorted(done), strict=True)
+        words.append(f"{speeds[0]:>12,.0f} {f'to {speeds[-1]:,.0f} ' * (len(done) > 1)}queries/s")
+        span = f" to {max(recalls):.3f}" * (len(done) > 1)
+        words += [] if exact else [f"recall {min(recalls):.3f}{span}"]
     if record["status"] != "ok":
         words.append(textwrap.shorten(f"{record['status']}: {record['reason']}", REASON, placeholder=" ..."))
     return "   ".join(words)

@@ -1,0 +1,62 @@
+"""NMSLIB: the HNSW graph in the library where it was first, with more metrics than its successor hnswlib."""
+
+import nmslib
+
+from knnbench.backends.base import Backend as Base
+from knnbench.backends.base import padded
+
+# The spaces that HNSW has kernels and an index with the points in it for; of the others it keeps the points apart.
+SPACES = {
+    "euclidean": "l2",
+    "angular": "cosinesimil",
+    "inner-product": "negdotprod",
+    "manhattan": "l1",
+    "chebyshev": "linf",
+}
+
+
+class Backend(Base):
+    """NMSLIB's HNSW. Its seed is fixed: builds differ by how their threads take turns.
+
+    Parameters
+    ----------
+    M : int, links of a point in a layer; in the lowest one it has twice as many
+    efConstruction : int, size of the list of candidates for them
+    post : {0, 1, 2}, how much the graph is gone over once more when it is complete
+    """
+
+    packages = ("nmslib", "numpy")
+
+    def __init__(self, metric, device, threads, M=16, efConstruction=200, post=0):
+        super().__init__(metric, device, threads)
+        self.efSearch = 20  # its own default
+        self.parameters = {"M": M, "efConstruction": efConstruction, "post": post, "indexThreadQty": threads}
+
+    def unsupported(self, k, n, d):
+        return None if self.metric.like in SPACES else f"NMSLIB has no {self.metric.name} metric"
+
+    def opened(self):
+        return nmslib.init(method="hnsw", space=SPACES[self.metric.like])
+
+    def fit(self, train):
+        self.index = self.opened()
+        self.index.addDataPointBatch(train)
+        yield "transfer"
+        yield "train"
+        self.index.createIndex(self.parameters)
+        yield "add"
+
+    def save(self, path):
+        self.index.saveIndex(str(path))
+
+    def load(self, path):
+        self.index = self.opened()
+        self.index.loadIndex(str(path))
+
+    def set_search(self, efSearch):
+        self.efSearch = efSearch
+
+    def query(self, queries, k):
+        # Of fewer candidates than k it would give fewer, and those worse. Its successors take k then, by themselves.
+        self.index.setQueryTimeParams({"efSearch": max(self.efSearch, k)})
+        return padded([ids for ids, _ in self.index.knnQueryBatch(queries, k, self.threads)], k)
