@@ -41,7 +41,7 @@ from knnbench.config.suite import (
 from knnbench.config.values import ConfigError, command_line, entries
 from knnbench.system import gpu, machine
 from knnbench.workflow import resources, run
-from knnbench.workflow.cells import fit_flags, for_driver, query_flags, turn
+from knnbench.workflow.cells import QUERY_TIMING, fit_flags, for_driver, query_flags, turn
 from knnbench.workflow.closure import closure
 from knnbench.workflow.files import content, datasets_of, written
 

@@ -28,6 +28,10 @@ TARGETS = {
             "snakemake recommend --config n_train=1e6 dimension=10 metric=angular n_neighbors=10 recall=0.9 n_queries=1e5"
             " device=cpu",
         ),
+        "tune": (
+            "the fastest setting of a backend with a recall",
+            "snakemake tune --config dataset=sphere-25 backend=hnswlib recall=0.95 n_neighbors=10 hours=0.2",
+        ),
         "compare": (
             "what reproduced of other results",
             "snakemake compare --config baseline=published/cpu-2core",

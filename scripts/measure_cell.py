@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from knnbench.measure.halves import HALVES
 from knnbench.measure.job import Job
 from knnbench.measure.supervisor import supervise
 from knnbench.measure.worker import work
@@ -32,6 +33,7 @@ def parse_arguments(words):
     parser.add_argument("--max-fit-s", type=float, required=True, help="limit of the fit")
     parser.add_argument("--search", type=json.loads, help="what is set for each point of the cell, a JSON list of objects")
     parser.add_argument("--points", type=json.loads, help=argparse.SUPPRESS)
+    parser.add_argument("--half", choices=HALVES, help="of the queries: one to tune a setting on, one to test it")
     parser.add_argument("--timing", type=json.loads, help="how queries are timed, a JSON object")
     parser.add_argument("--retry-noisy", action="store_true", help="measure a cell up to three times while others use its CPUs")
     parser.add_argument("--spec", type=Path, required=True, help="envs/NAME.yaml of this environment")

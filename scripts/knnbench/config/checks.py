@@ -111,6 +111,8 @@ def check_backends(config):
         require_file(f"backends.{name}.module", backend["module"], LIBRARY / "backends", ".py")
         for device, env in backend["environments"].items():
             require_file(f"backends.{name}.environments.{device}", env, LIBRARY.parents[1] / "envs", ".yaml")
+        known = backend.get("build", {}).keys() | backend.get("search", {}).keys()
+        require_known(f"backends.{name}.tune", backend.get("tune", {}), sorted(known))
         builds = builds_of(name, backend)
         if twice := builds.keys() & (found.keys() | config["backends"].keys()) - {name}:
             raise ConfigError(f"backends.{name}: a build of it is called {min(twice)!r}, as another entry; rename one of them")

@@ -18,7 +18,7 @@ COMPARED = {
     ast.NotEq: operator.ne,
 }
 COMPUTED = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
-SETTINGS = ("parameters", "build", "search", "where")  # keys of an entry
+SETTINGS = ("parameters", "build", "search", "where", "tune")  # keys of an entry
 GRAMMAR = "parameters, numbers, + - * /, < <= > >= == !=, and, or, not"
 
 
@@ -119,7 +119,7 @@ def builds_of(name, entry):
                 f"{place}: two of its settings have one name, {build}; write values that differ in letters or digits"
             )
         found[build] = {
-            **{key: value for key, value in entry.items() if key not in ("build", "where")},
+            **{key: value for key, value in entry.items() if key not in ("build", "where", "tune")},
             "family": name,
             "built": told,
             "entry": {key: entry[key] for key in SETTINGS if key in entry},

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from knnbench.config.names import tell_apart
-from knnbench.config.values import ConfigError
+from knnbench.config.values import ConfigError, require_known
 from knnbench.problem.download import second_name
 
 CHARTS = ("recall", "build", "break-even", "batches", "memory", "phases")  # of every dataset, besides its speeds
@@ -51,6 +51,48 @@ def cells(config):
         for device in config["backends"][backend]["environments"]
         for k in suite["n_neighbors"]
     ]
+
+
+def tuned_cell(config, has_gpu):
+    """The cell that `snakemake tune` is asked about; its backend is the first build of the one that is named.
+
+    Parameters
+    ----------
+    config : dict, resolved
+    has_gpu : bool
+
+    Returns
+    -------
+    Cell
+
+    Raises
+    ------
+    ConfigError
+        Something is not said, or cannot be tuned.
+    """
+    asked = {key: config.get(key) for key in ("dataset", "backend", "recall", "n_neighbors", "hours")}
+    if missing := [key for key, value in asked.items() if value is None]:
+        example = "dataset=sphere-25 backend=hnswlib recall=0.95 n_neighbors=10 hours=0.5"
+        raise ConfigError(f"tune: say also {', '.join(missing)}; such as --config {example}")
+    builds = {}
+    for build, entry in config["backends"].items():
+        if entry["entry"].keys() & {"build", "search"}:
+            builds.setdefault(entry["family"], build)
+    require_known("dataset", [asked["dataset"]], config["datasets"])
+    name, k = asked["backend"], asked["n_neighbors"]
+    if name not in builds and name in {entry["family"] for entry in config["backends"].values()}:
+        raise ConfigError(f"backend: {name} has no build and no search to tune; those that have are {', '.join(builds)}")
+    require_known("backend", [name], builds)
+    if k != int(k) or k > config["truth_k"]:
+        raise ConfigError(f"n_neighbors: {k}; a whole number is needed, of {config['truth_k']} at most (datasets.truth_k)")
+    build = builds[name]
+    devices = [device for device in config["backends"][build]["environments"] if device == "cpu" or has_gpu]
+    device = config.get("device", "any")
+    if device not in ("any", *devices):
+        raise ConfigError(f"device: {device}; {name} runs here on {', '.join(devices) or 'nothing'}")
+    if not devices:
+        raise ConfigError(f"backend: {name} needs a GPU, and there is none here")
+    return Cell(asked["dataset"], build, devices[0] if device == "any" else device, int(k))
 
 
 def figures(config):

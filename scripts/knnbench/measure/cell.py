@@ -13,6 +13,7 @@ import numpy as np
 
 from knnbench.measure.among_others import AmongOthers
 from knnbench.measure.clock import Timing, elapsed_ns
+from knnbench.measure.halves import half_of
 from knnbench.measure.lifted import Lifted
 from knnbench.measure.queries import choose_queries, measure_batches, measure_energy, measure_queries
 from knnbench.measure.statuses import answer_of, classify, describe
@@ -33,7 +34,7 @@ class Task:
 
     Without `n_neighbors` the worker fits, saves the index in the folder `index` and ends; with both it loads the index from
     there in place of the fit. With `search`, a list of what is set for each point, it measures all of these, or those whose
-    numbers are `points`.
+    numbers are `points`. With `half` it asks that one of `HALVES`.
     """
 
     data: Path
@@ -47,6 +48,7 @@ class Task:
     max_fit_s: float
     search: list | None
     points: list | None
+    half: str | None
     timing: Timing | None
     spec: Path
     pinned: bool
@@ -181,7 +183,7 @@ def prepare(task, reporter):
     reporter.enter("load", UNTIMED_LIMIT_S)
     start = time.perf_counter_ns()
     try:
-        dataset = read_dataset(task.data)
+        dataset = half_of(read_dataset(task.data), task.half) if task.half else read_dataset(task.data)
     except Unavailable as error:
         raise NotMeasured("unavailable", str(error)) from error
     loaded_ns = time.perf_counter_ns() - start

@@ -35,6 +35,7 @@ def work(arguments, threads):
             max_fit_s=arguments.max_fit_s,
             search=arguments.search,
             points=arguments.points,
+            half=arguments.half,
             timing=arguments.timing and cell.Timing(**arguments.timing),
             spec=arguments.spec,
             pinned=not arguments.unpinned,

@@ -1,0 +1,77 @@
+"""Find the fastest setting of a backend that has a recall: snakemake tune
+
+Needs  a dataset, an environment
+Makes  results/tune/{dataset}/{backend}-{device}/k{k}-{digest}/, whose steps are kept and not measured again, with
+       settings.csv, all that was tried, and recall{recall}.yaml, an overlay with what was found; a table on the terminal
+The digest is of all that the numbers depend on. What is found is that of half of the queries; the other half tests it.
+"""
+
+import hashlib
+
+from knnbench.config.settings import entries_of
+from knnbench.config.suite import tuned_cell
+
+
+def tuned():
+    """The cell that is tuned: of the first build of the backend that is asked for."""
+    with told():
+        return tuned_cell(config, GPU)
+
+
+def tuned_words(wildcards):
+    """How a cell of it is measured, in words for the shell: an interpreter, which may be a variable, first."""
+    cell = tuned()
+    words = [*cell_code(cell)[:1], "--data", f"{RESOURCES}/datasets/{cell.dataset}.hdf5"]
+    words += [
+        "--device",
+        cell.device,
+        "--spec",
+        SPECS / f"{cell_environment(cell)}.yaml",
+        *index_flags(cell),
+    ]
+    return f"{python(cell_environment(cell))} {shlex.join(map(str, words))}"
+
+
+def tuned_folder(wildcards):
+    """Where its steps are: another place for another code, environment, dataset, or way to time queries."""
+    cell = tuned()
+    made_of = content(*cell_code(cell), SPECS / f"{cell_environment(cell)}.yaml")
+    asked = [index_flags(cell), query_flags(config["timing"]), config["datasets"][cell.dataset]]
+    digest = hashlib.sha256(json.dumps([made_of, *asked]).encode()).hexdigest()[:8]
+    return f"results/tune/{cell.dataset}/{config['backend']}-{cell.device}/k{cell.k}-{digest}"
+
+
+rule tune:
+    input:
+        data=lambda wildcards: f"{RESOURCES}/datasets/{tuned().dataset}.hdf5",
+        environment=lambda wildcards: environment(cell_environment(tuned())),
+    log:
+        "logs/tune.log",
+    conda:
+        lambda wildcards: f"../envs/{cell_environment(tuned())}.yaml"
+    threads: config["timing"]["threads"] or machine.available_cpus()
+    resources:
+        **queue(
+            lambda wildcards: math.ceil(60 * (config["hours"] + 1)),
+            lambda wildcards, attempt: MOST_MB,
+            lambda wildcards: tuned().device,
+        ),
+        machine=100,
+        gpu=lambda wildcards: int(tuned().device == "gpu"),
+    params:
+        python=python("pipeline"),
+        script=SCRIPTS / "tune.py",
+        name=lambda wildcards: config["backend"],
+        entry=lambda wildcards: json.dumps(entries_of(config["backends"])[config["backend"]]),
+        timing=lambda wildcards: json.dumps({key: config["timing"][key] for key in QUERY_TIMING}),
+        k=lambda wildcards: tuned().k,
+        recall=lambda wildcards: config["recall"],
+        hours=lambda wildcards: config["hours"],
+        out=tuned_folder,
+        command=tuned_words,
+    message:
+        "Tune {params.name} for a recall of {params.recall}, {params.hours} h"
+    shell:
+        '"$KNNBENCH_PYTHON" {params.script:q} --name {params.name:q} --entry {params.entry:q} --timing {params.timing:q}'
+        " --n-neighbors {params.k} --recall {params.recall} --hours {params.hours} --out {params.out:q} -- {params.command}"
+        " 2>&1 | tee {log:q}"
