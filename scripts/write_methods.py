@@ -10,7 +10,8 @@ import yaml
 HEAD = """# The methods
 
 What is measured, who wrote it, with which parameters and where these come from, and what it lacks. Lists multiply: of `build`
-every combination is an index, of `search` a point of its curve; `snakemake tune` also tries what `tune` adds. Metrics that a library lacks are `unsupported` with the reason.
+every combination is an index, of `search` a point of its curve; `snakemake tune` also tries what `tune` adds. Metrics that a
+library lacks are `unsupported` with the reason.
 Made from the entries: `python scripts/write_methods.py --config config.yaml > docs/methods.md`.
 """
 

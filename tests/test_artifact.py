@@ -150,6 +150,13 @@ def test_made_checked_moved_drawn_measured_and_compared(project, tmp_path, offli
     assert not (folder / "published/test").joinpath("compare").exists()
 
 
+OWN_METRIC = """
+from knnbench.problem.metrics import Metric
+
+METRIC = Metric("log", term=lambda m: lambda x, y: m.log(1 + abs(x - y)), length=None)
+"""
+
+
 def test_a_user_s_own_files(tmp_path, project):
     """They are put in if that is wanted; if not, their cells are unavailable elsewhere, and all else can be done."""
     import numpy as np
@@ -157,14 +164,21 @@ def test_a_user_s_own_files(tmp_path, project):
     points = np.random.default_rng(0).normal(size=(200, 3))
     np.save(project / "points.npy", points)
     np.save(project / "queries.npy", points[:20])
+    (project / "my metric.py").write_text(OWN_METRIC)
     (project / "changed.txt").write_text("")
     overlay = {
         "suite": "mine",
         "datasets": {
-            "mine": {"metric": "euclidean", "source": "file", "train": "points.npy", "test": "queries.npy", "license": "CC0"}
+            "mine": {"metric": "euclidean", "source": "file", "train": "points.npy", "test": "queries.npy", "license": "CC0"},
+            "bent": {"metric": "log", "source": "normal", "n": 100, "d": 3, "queries": 10},
         },
+        "metrics": {"log": {"module": "my metric.py"}},
         "suites": {
-            "mine": {"datasets": ["mine", "toy-euclidean"], "backends": ["sklearn-brute"], "controls": False}
+            "mine": {
+                "datasets": ["mine", "toy-euclidean", "bent"],
+                "backends": ["sklearn-brute"],
+                "controls": False,
+            }
             | {"n_neighbors": [1]}
         },
         "figures": {"formats": ["svg"]},
@@ -192,6 +206,8 @@ def test_a_user_s_own_files(tmp_path, project):
         cells = pd.read_csv(folder / "results/mine/compare/cells.csv").set_index("dataset")["verdict"]
         assert cells["toy-euclidean"] in ("reproduced", "faster", "slower", "not distinguishable"), done.stdout[-3000:]
         assert (cells["mine"] == "missing") == (wanted == "false")
+        bent = pd.read_csv(folder / "results/mine/timings.csv").set_index("dataset").loc["bent"]
+        assert (bent["metric"], bent["status"], bent["n"]) == ("log", "unsupported", 100)  # of a file that came along
         shutil.rmtree(folder / "results")
         run(folder, "--quiet", "rules", "--", "rerender")
     assert json.loads((folder / "ro-crate-metadata.json").read_text())["@graph"]

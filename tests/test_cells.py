@@ -20,9 +20,10 @@ from knnbench.measure.queries import choose_queries
 from knnbench.measure.statuses import STATUSES, classify
 from knnbench.problem.datasets import write_neighbors, write_points
 from knnbench.problem.metrics import METRICS
+from knnbench.problem.own_rows import without_own
 from knnbench.problem.points import in_blocks
 from knnbench.problem.truth import exact_neighbors
-from knnbench.results.calls import at_point
+from knnbench.results.calls import at_point, times
 from knnbench.system import machine
 from knnbench.system.files import write_atomically
 from knnbench.system.isolation import merge
@@ -179,6 +180,47 @@ def test_all_points_end_as_their_index_did(bench):
     assert [(at_point(record, number)["status"], at_point(record, number)["reason"]) for number in (0, 1)] == [
         ("failed", "ValueError: not today")
     ] * 2
+
+
+GRAPH = """
+import numpy as np
+
+from knnbench.backends.base import Backend as Base
+from knnbench.problem.own_rows import without_own
+
+
+class Backend(Base):
+    packages = ("numpy",)
+    graphs = True
+
+    def __init__(self, metric, device, threads, **ignored):
+        super().__init__(metric, device, threads)
+
+    def fit(self, train):
+        self.train = train
+        yield from ("transfer", "train", "add")
+
+    def query(self, queries, k):
+        distances = ((self.train[:, None] - self.train) ** 2).sum(axis=2)
+        return without_own(np.argsort(distances, axis=1)[queries, : k + 1], queries)
+"""
+
+
+def test_who_makes_a_graph_is_asked_for_all_of_it(bench, tmp_path):
+    """However few of its rows are graded: its time is that of all points."""
+    (bench / "scripts/knnbench/backends/whole.py").write_text(GRAPH)
+    points = np.random.default_rng(0).random((200, 3), np.float32)
+    own, metric = np.arange(0, 200, 4), METRICS["euclidean"]
+    write_points(tmp_path / "self.hdf5", metric, in_blocks(points), None, own=own)
+    found = exact_neighbors(metric, points, points[own], 11)
+    write_neighbors(tmp_path / "self.hdf5", *without_own(found[0], own, found[1]))
+    record = run(bench, "", "query", TIMING, "--unpinned", "--data", str(tmp_path / "self.hdf5"), module="whole")
+    assert (record["status"], record["recall"], record["dataset"]["queries"], record["queries_timed"]) == ("ok", 1.0, 50, 200)
+    assert "batch_ns" not in record  # it answers no queries
+    of_sample = [seconds for rounds in times([record], "host") for seconds in rounds]
+    assert of_sample == pytest.approx([ns / 1e9 / 4 for ns in record["query_ns"]["host"]])
+    record = run(bench, "", module="whole")
+    assert record["status"] == "unsupported" and "self: true" in record["reason"]
 
 
 def test_short_passes_are_looped(bench):

@@ -59,6 +59,7 @@ class Backend:
     packages = ()
     compiles = False  # True if `compile` has something to do
     searches = True  # False for a control, which looks at no points
+    graphs = False  # True if each pass makes the kNN graph of all points (self: true), and no other queries are answered
     lifts = False  # True if inner products of it are exact enough for lifted points (measure/lifted.py)
     build = 0  # number of this build of the index: each has another seed, where the library takes one; 0: the library's own
 
@@ -80,11 +81,11 @@ class Backend:
 
         A pass over a subset asks a multiple of it. Called after the fit.
         """
-        return 1
+        return queries if self.graphs else 1
 
     def questions(self, dataset):
-        """What the harness asks, one row per query: the queries; only a control is asked by their numbers."""
-        return dataset.test
+        """What the harness asks, one row per query: the queries; of a graph, the numbers of the points that they are."""
+        return dataset.own if self.graphs else dataset.test
 
     def fit(self, train):
         """Take the points; a generator that yields "transfer", "train" and "add", each when that phase is over.

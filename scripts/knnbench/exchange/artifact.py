@@ -65,6 +65,34 @@ def copy_records(config, folder, out, logs):
                         shutil.copy(log, kept)
 
 
+def copy_metrics(datasets, out):
+    """Copy the files of metrics of the user's own, without which nobody can read the configuration.
+
+    Parameters
+    ----------
+    datasets : dict, section of the configuration; metrics that were filled in are taken out of it
+    out : Path, folder of the artifact
+
+    Returns
+    -------
+    metrics : dict, section of the configuration
+    """
+    metrics = {}
+    for settings in datasets.values():
+        if (entry := settings.pop("metric_entry", None)) is None:
+            continue
+        digest = entry.pop("sha256", None)
+        for key in {"module", "matrix"} & entry.keys() if digest else ():  # `matrix: data` is no file
+            source = Path(entry[key])
+            if not source.is_file() or sha256_of(source) != digest:
+                raise SystemExit(f"{source} is not what it was when it was measured with; put that back, or measure again")
+            entry[key] = f"metrics/{settings['metric']}{source.suffix}"
+            (out / "metrics").mkdir(exist_ok=True)
+            shutil.copy(source, out / entry[key])
+        metrics[settings["metric"]] = entry
+    return metrics
+
+
 def copy_data(datasets, receipts, timings, out, wanted):
     """Name the files of datasets as the artifact has them, in the configuration too, and copy them if they are wanted.
 
@@ -161,6 +189,7 @@ def make_artifact(paths, folder, logs, claims, receipts, data, archive):
         known = [json.loads(path.read_text(encoding="utf-8")) for path in receipts]
         experiment = copy.deepcopy({key: config[key] for key in RERUN})
         experiment["backends"] = entries_of(experiment["backends"])
+        experiment["metrics"] = copy_metrics(experiment["datasets"], out)
         files = copy_data(experiment["datasets"], known, timings, out, data)
         experiment["datasets"]["truth_k"] = config["truth_k"]
         experiment |= {"claims": claims, "baseline": f"published/{suite}"}
@@ -178,6 +207,7 @@ def make_artifact(paths, folder, logs, claims, receipts, data, archive):
             hours=f"{timings['cell_s'].sum() * config['timing']['rounds'] / 3600:.1f} hours",
             version=version,
             data=data,
+            metrics=(out / "metrics").is_dir(),
             files=files,
             datasets=dataset_rows(config, provenance, timings),
         )

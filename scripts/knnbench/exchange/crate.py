@@ -79,6 +79,7 @@ def write(folder, suite, name, description, author, measured, commit):
         "code/": "The workflow, with pins and hashes of every environment",
         "records/": "The record of every cell",
         "data/": "Files of datasets",
+        "metrics/": "Files of metrics",
     }.items():
         if (folder / part).is_dir():
             crate.add_dataset(None, part, properties={"name": part, "description": words})

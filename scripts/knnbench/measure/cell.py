@@ -119,6 +119,8 @@ def search(task, backend, dataset, memory, watch, reporter, point=None):
     """Time the queries of a fitted backend, and score their answer; the status and reason of the cell, or of a point of it."""
     queries = backend.questions(dataset)
     rows = choose_queries(task, backend, queries, reporter)
+    if backend.graphs:
+        reporter.add(queries_timed=len(dataset.train))  # all points, however few of them are graded
     ids = measure_queries(task, backend, queries[rows], reporter)
     reporter.add(noise=watch.report(), gpu_state=gpu.state() if task.device == "gpu" else None)
     memory.report("query")
@@ -127,8 +129,9 @@ def search(task, backend, dataset, memory, watch, reporter, point=None):
     reporter.add(graded=grades)
     write_answer(answer_of(task.out, point), rows, ids)
     watch = Watch()
-    measure_batches(task, backend, queries, len(rows), reporter)
-    reporter.add(batch_noise=watch.report())
+    if not backend.graphs:
+        measure_batches(task, backend, queries, len(rows), reporter)
+        reporter.add(batch_noise=watch.report())
     measure_energy(task, backend, queries[rows], reporter)
     return grades
 
@@ -204,7 +207,9 @@ def prepare(task, reporter):
             backend = Lifted(open_backend(task, module, METRICS["inner-product"]), dataset.metric)
             reason = backend.unsupported(k, n, d)
             reporter.add(lifted=True)
-        if dataset.own is not None and backend.searches:
+        if backend.graphs and dataset.own is None:
+            reason = "it makes the graph of the neighbours of a set, and these queries are others (self: true)"
+        elif dataset.own is not None and backend.searches and not backend.graphs:
             backend = AmongOthers(backend)
             reason = reason or backend.unsupported(k, n, d)
     except (ImportError, AssertionError, RuntimeError) as error:
