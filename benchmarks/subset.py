@@ -28,7 +28,7 @@ from knnbench.measure.queries import choose_queries, passes
 from knnbench.problem.metrics import METRICS
 from knnbench.system import machine
 
-K, ROUNDS, N, DIMENSIONS, QUERIES = 10, 5, 100_000, (10, 100), (10_000, 100_000, 1_000_000)
+K, ROUNDS, N, DIMENSIONS, QUERIES = 10, 3, 100_000, (10, 100), (10_000, 100_000, 1_000_000)
 PART = 5  # a subset has this part of the time of all queries
 LONG_S = 1.0
 TIMING = {

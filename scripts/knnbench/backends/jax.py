@@ -1,5 +1,6 @@
 """Brute force in JAX: a matrix of distances and `top_k` in one jitted function. Points are centred as in torch.py."""
 
+import math
 import os
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # take device memory as needed; read at import
@@ -13,7 +14,7 @@ from knnbench.backends.base import Backend as Base
 # (batch, n) arrays of four bytes alive at once, for every metric: the differences of one coordinate are fused away. XLA's
 # memory_analysis says one on a CPU. On a GPU top_k may be a sort of whole rows: keys and ids before and after, beside the keys.
 MATRICES = {"cpu": 2, "gpu": 5}
-HOST_BYTES = 250_000_000  # as in torch.py
+CACHE_BYTES, ROWS, HOST_BYTES = 16_000_000, 64, 500_000_000  # as in torch.py
 
 
 class Backend(Base):
@@ -81,24 +82,28 @@ class Backend(Base):
 
     def queries_per_matrix(self, n):
         """How many queries make a batch; the points are on the device by now."""
-        free = HOST_BYTES
+        matrix = 4 * n * MATRICES[self.device]
         if self.device == "gpu":
             memory = self.jax_device.memory_stats()
-            free = (memory["bytes_limit"] - memory["bytes_in_use"]) // 2
-        return max(1, free // (4 * n * MATRICES[self.device]))
+            return max(1, (memory["bytes_limit"] - memory["bytes_in_use"]) // 2 // matrix)
+        return max(1, min(HOST_BYTES // matrix, max(ROWS, CACHE_BYTES // (4 * n))))
+
+    def queries_per_batch(self, q):
+        """Of batches of equal size, for each size compiles anew: as few as the matrix allows."""
+        return math.ceil(q / math.ceil(q / (self.step or q)))
 
     def least_queries(self, queries):
         return min(self.step or queries, queries)  # as in torch.py
 
     def compile(self, queries, k):
-        self.query(self.to_query_device(queries[: self.step]), k)  # for this shape: of a batch, which may be all queries
+        self.query(self.to_query_device(queries[: self.queries_per_batch(len(queries))]), k)  # for this shape
 
     def query(self, queries, k):
         q = len(queries)
-        step = min(q, self.step or q)
+        step = self.queries_per_batch(q)
         answers = []
         for start in range(0, q, step):
-            # A shorter last batch would compile again: it starts earlier instead, and its first rows are dropped.
+            # A last batch that is shorter by some would compile again: it starts earlier, and its first rows are dropped.
             first = min(start, q - step)
             batch = queries if step == q else jax.lax.dynamic_slice_in_dim(queries, first, step)
             ids = self.nearest(batch, self.prepared, k=k)

@@ -156,6 +156,7 @@ class Backend(Base):
             self.keys = -(x | y)
         else:
             self.keys = self.metric.keys(x, y, Operations())
+        self.reductions = {}
         yield "train"
         yield "add"
 
@@ -165,7 +166,9 @@ class Backend(Base):
     def query(self, queries, k):
         # Left to itself KeOps takes a GPU that it sees, for tensors on the host too.
         place = "GPU" if self.device == "gpu" else "CPU"
-        return self.keys.argKmin(k, dim=1, backend=place)(queries, self.train)
+        if k not in self.reductions:  # made anew for every call, it would cost more than a single query
+            self.reductions[k] = self.keys.argKmin(k, dim=1, backend=place)
+        return self.reductions[k](queries, self.train)
 
     def synchronize(self):
         if self.device == "gpu":

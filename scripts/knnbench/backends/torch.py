@@ -1,7 +1,7 @@
-"""Brute force in PyTorch: a matrix of distances, then `topk`.
+"""Brute force in PyTorch: a matrix of distances, then the smallest of each row.
 
 Keys that can be are expanded into a matrix product; where a shift changes no distance the points are centred first, which keeps
-float32 from cancelling when the data lie far from the origin.
+float32 from cancelling when the data lie far from the origin. What is the same for all points of a row is left out of its keys.
 """
 
 import math
@@ -9,16 +9,43 @@ import math
 import torch
 
 from knnbench.backends.base import Backend as Base
-from knnbench.problem.metrics import Operations
+from knnbench.problem.metrics import Operations, negative_product, of_squares_by_weights
 
 OPERATIONS = Operations(torch)
-# Copies of the (batch, n) float32 matrix alive at once: measured while the expanded formulas are computed.
-MATRICES = 4
-# On a CPU larger batches gain nothing: they leave the caches, and their pages are mapped anew for every batch.
-HOST_BYTES = 250_000_000
+# Copies of the (batch, n) float32 matrix alive at once, at most: of a product of fewer bits there is one of these beside it.
+MATRICES = 2
+# On a CPU a matrix is to stay in the caches, if it has rows enough for its product to be fast, and in any case below a bound.
+CACHE_BYTES, ROWS, HOST_BYTES = 16_000_000, 64, 500_000_000
 SEED_BYTES = 500_000_000
 POWERS = {"manhattan": 1.0, "chebyshev": math.inf, "minkowski": None}  # of differences, for `cdist`
 STORED = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def smallest(keys, k):
+    """Where the k smallest numbers of each row are, in their order.
+
+    `topk` of whole rows takes most of the time of a search on a CPU. A row is cut into chunks, and only the k chunks with the
+    smallest least numbers can have them: before any number of another chunk there are these k.
+
+    Parameters
+    ----------
+    keys : Tensor, shape (q, n)
+
+    Returns
+    -------
+    ids : Tensor, shape (q, k), int64
+    """
+    n = keys.shape[1]
+    size = 2 ** max(4, round(math.log2(n / k) / 2))  # as many least numbers as numbers of the chunks that are left, about
+    chunks = n // size
+    if chunks < 2 * k:
+        return keys.topk(k, dim=1, largest=False).indices
+    cut, rest = keys[:, : chunks * size].unflatten(1, (chunks, size)), keys[:, chunks * size :]
+    best = cut.amin(2).topk(k, dim=1, largest=False, sorted=False).indices
+    left = torch.cat([cut.gather(1, best[:, :, None].expand(-1, -1, size)).flatten(1), rest], dim=1)
+    found = left.topk(k, dim=1, largest=False).indices
+    chunk = best.gather(1, (found // size).clamp(max=k - 1))
+    return torch.where(found < k * size, chunk * size + found % size, found + (chunks - k) * size)
 
 
 class Backend(Base):
@@ -46,6 +73,7 @@ class Backend(Base):
             torch.zeros(1, device=self.torch_device)  # creates the CUDA context: part of the import, not of the data's transfer
         self.batch = batch
         self.precision = precision
+        self.room = torch.empty(0, device=self.torch_device)  # a matrix: a new one for each batch would be mapped anew
 
     def unsupported(self, k, n, d):
         if self.precision != "float32" and not self.metric.expanded:
@@ -87,29 +115,42 @@ class Backend(Base):
         n, d = self.train.shape
         if self.batch == "seed":
             return max(1, SEED_BYTES // (4 * n * d))
-        free = torch.cuda.mem_get_info()[0] // 2 if self.device == "gpu" else HOST_BYTES
-        per_pair = MATRICES if self.metric.expanded or self.metric.like in POWERS else MATRICES * d
-        return max(1, free // (4 * n * per_pair))
+        # Direct differences have d numbers for each pair, of which four copies are alive.
+        per_pair = MATRICES if self.metric.expanded or self.metric.like in POWERS else 4 * d
+        if self.device == "gpu":
+            return max(1, torch.cuda.mem_get_info()[0] // 2 // (4 * n * per_pair))
+        return max(1, min(HOST_BYTES // (4 * n * per_pair), max(ROWS, CACHE_BYTES // (4 * n))))
 
     def least_queries(self, queries):
         return min(self.step or queries, queries)  # the whole matrix is what the variant without batches is about
 
     def product(self, queries):
-        """Inner products of queries and points, float32."""
-        if self.device == "gpu" and self.train.dtype != torch.float32:
-            return torch.mm(queries, self.train.T, out_dtype=torch.float32)
-        return (queries @ self.train.T).float()
+        """What ranks as the expanded keys do, from the inner products of queries and points; float32."""
+        points = self.train.T
+        if self.metric.expanded is negative_product:
+            return self.matrix(queries.neg(), points)
+        keys = self.matrix(queries, points, self.train_sq)
+        if self.metric.expanded is of_squares_by_weights:
+            keys.add_((queries.float() ** 2).sum(1, keepdim=True)).div_(self.weights)
+        return keys
+
+    def matrix(self, queries, points, squares=None):
+        """Their products, or squares less twice of these: shape (q, n)."""
+        if self.train.dtype == torch.float32:
+            shape = len(queries), points.shape[1]
+            if self.room.numel() < math.prod(shape):
+                self.room = torch.empty(math.prod(shape), device=self.torch_device)
+            out = self.room[: math.prod(shape)].view(shape)
+            if squares is None:
+                return torch.mm(queries, points, out=out)
+            return torch.addmm(squares, queries, points, alpha=-2, out=out)
+        # What is multiplied in fewer bits is summed in float32: on a GPU within the product.
+        fewer = torch.mm(queries, points, out_dtype=torch.float32) if self.device == "gpu" else (queries @ points).float()
+        return fewer if squares is None else fewer.mul_(-2).add_(squares)
 
     def keys(self, queries):
         if self.metric.expanded:
-            centred = self.stored(queries)
-            return self.metric.expanded(
-                self.product(centred),
-                (centred.float() ** 2).sum(1, keepdim=True),
-                self.train_sq,
-                self.metric.weight(OPERATIONS, queries)[:, None],
-                self.weights,
-            )
+            return self.product(self.stored(queries))
         if self.metric.like in POWERS:  # the same without the (q, n, d) array
             return torch.cdist(queries, self.train, p=POWERS[self.metric.like] or self.metric.parameters["p"])
         return self.metric.keys(queries[:, None], self.train, OPERATIONS)
@@ -119,7 +160,7 @@ class Backend(Base):
         step = self.step or len(queries)
         for start in range(0, len(queries), step):
             rows = slice(start, start + step)
-            ids[rows] = self.keys(queries[rows]).topk(k, dim=1, largest=False).indices
+            ids[rows] = smallest(self.keys(queries[rows]), k)
         return ids
 
     def synchronize(self):

@@ -1,6 +1,6 @@
 """The plain formula under `torch.compile`: differences and their sums in one kernel, without a matrix product.
 
-Of one neighbour the minimum is in that kernel too, and no matrix of keys is stored; of several `topk` takes one per batch.
+Of one neighbour the minimum is in that kernel too, and no matrix of keys is stored; of several it is one per batch.
 """
 
 import functools
@@ -16,7 +16,7 @@ os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp(prefix="inductor-")
 
 import torch
 
-from knnbench.backends.torch import OPERATIONS
+from knnbench.backends.torch import OPERATIONS, smallest
 from knnbench.backends.torch import Backend as Torch
 
 torch._dynamo.config.recompile_limit = 64  # dimensions, values of K, and one query or several, until it gives up
@@ -24,11 +24,11 @@ torch._dynamo.config.recompile_limit = 64  # dimensions, values of K, and one qu
 
 @functools.cache
 def search(metric):
-    """The compiled search under a metric: callable (queries, train, k) -> ids."""
+    """The compiled keys under a metric: callable (queries, train, nearest) -> keys, or the id of the nearest point alone."""
 
-    def find(queries, train, k):
+    def find(queries, train, nearest):
         keys = metric.keys(queries[:, None], train, OPERATIONS)
-        return keys.argmin(1, keepdim=True) if k == 1 else keys.topk(k, dim=1, largest=False).indices
+        return keys.argmin(1, keepdim=True) if nearest else keys
 
     return torch.compile(find, fullgraph=True)
 
@@ -40,7 +40,7 @@ class Backend(Torch):
 
     def __init__(self, metric, device, threads):
         super().__init__(metric, device, threads, batch="memory")
-        self.nearest = search(metric)
+        self.search = search(metric)
 
     def fit(self, train):
         self.train = torch.from_numpy(train).to(self.torch_device)
@@ -59,5 +59,6 @@ class Backend(Torch):
             batch = queries[start : start + self.step]
             if len(batch) > 1:
                 torch._dynamo.mark_dynamic(batch, 0)
-            ids[start : start + self.step] = self.nearest(batch, self.train, k)
+            found = self.search(batch, self.train, k == 1)
+            ids[start : start + self.step] = found if k == 1 else smallest(found, k)
         return ids

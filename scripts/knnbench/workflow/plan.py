@@ -75,7 +75,7 @@ def size_of(name, settings):
 
 def host_bytes(size, backend):
     """Memory of a cell on its host: libraries, the points and copies of them, and for some backends the whole matrix."""
-    matrix = 16 * size.n * size.q if backend["parameters"].get("batch") == "all" else 0
+    matrix = 8 * size.n * size.q if backend["parameters"].get("batch") == "all" else 0
     return 5e8 + 12 * size.n * size.d + matrix
 
 
