@@ -6,40 +6,6 @@ Makes  results/tune/{dataset}/{backend}-{device}/k{k}-{digest}/, whose steps are
 The digest is of all that the numbers depend on. What is found is that of half of the queries; the other half tests it.
 """
 
-import hashlib
-
-from knnbench.config.settings import entries_of
-from knnbench.config.suite import tuned_cell
-
-
-def tuned():
-    """The cell that is tuned: of the first build of the backend that is asked for."""
-    with told():
-        return tuned_cell(config, GPU)
-
-
-def tuned_words(wildcards):
-    """How a cell of it is measured, in words for the shell: an interpreter, which may be a variable, first."""
-    cell = tuned()
-    words = [*cell_code(cell)[:1], "--data", f"{RESOURCES}/datasets/{cell.dataset}.hdf5"]
-    words += [
-        "--device",
-        cell.device,
-        "--spec",
-        SPECS / f"{cell_environment(cell)}.yaml",
-        *index_flags(cell),
-    ]
-    return f"{python(cell_environment(cell))} {shlex.join(map(str, words))}"
-
-
-def tuned_folder(wildcards):
-    """Where its steps are: another place for another code, environment, dataset, or way to time queries."""
-    cell = tuned()
-    made_of = content(*cell_code(cell), SPECS / f"{cell_environment(cell)}.yaml")
-    asked = [index_flags(cell), query_flags(config["timing"]), config["datasets"][cell.dataset]]
-    digest = hashlib.sha256(json.dumps([made_of, *asked]).encode()).hexdigest()[:8]
-    return f"results/tune/{cell.dataset}/{config['backend']}-{cell.device}/k{cell.k}-{digest}"
-
 
 rule tune:
     input:

@@ -40,7 +40,7 @@ BRUTE = {"module": "sklearn", "exact": True, "environments": {"cpu": "sklearn"}}
     ("changes", "words"),
     [
         ({"suite": "quik"}, "suite: unknown name 'quik'; did you mean 'quick'?"),
-        ({"color": 1}, "top level: unknown key 'color'; .*allowed are artifact_data, backends"),
+        ({"color": 1}, "top level: unknown key 'color'; .*allowed are artifact_data, backend, backends"),
         ({"timing__budgt_s": 1}, "timing: unknown key 'budgt_s'; did you mean 'budget_s'?"),
         ({"timing__min_repeats": 0}, "timing.min_repeats: 0 is less than the minimum of 1"),
         ({"timing__min_repeats": 2000}, "min_repeats is over max_repeats"),
