@@ -1,7 +1,5 @@
 """What the command line asks for by name: other results, a problem to recommend for, a backend to tune."""
 
-import hashlib
-
 from knnbench.config.settings import entries_of
 from knnbench.config.suite import tuned_cell
 from knnbench.results.recommend import ASKED
@@ -86,21 +84,13 @@ def tuned():
 def tuned_words(wildcards):
     """How a cell of it is measured, in words for the shell: an interpreter, which may be a variable, first."""
     cell = tuned()
-    words = [*cell_code(cell)[:1], "--data", f"{RESOURCES}/datasets/{cell.dataset}.hdf5"]
-    words += [
-        "--device",
-        cell.device,
-        "--spec",
-        SPECS / f"{cell_environment(cell)}.yaml",
-        *index_flags(cell),
-    ]
+    spec = SPECS / f"{cell_environment(cell)}.yaml"
+    words = [cell_code(cell)[0], "--device", cell.device, "--spec", spec, *index_flags(cell)]
     return f"{python(cell_environment(cell))} {shlex.join(map(str, words))}"
 
 
-def tuned_folder(wildcards):
-    """Where its steps are: another place for another code, environment, dataset, or way to time queries."""
+def tuned_of(wildcards):
+    """What its numbers depend on besides the dataset, as a text."""
     cell = tuned()
     made_of = content(*cell_code(cell), SPECS / f"{cell_environment(cell)}.yaml")
-    asked = [index_flags(cell), query_flags(config["timing"]), config["datasets"][cell.dataset]]
-    digest = hashlib.sha256(json.dumps([made_of, *asked]).encode()).hexdigest()[:8]
-    return f"results/tune/{cell.dataset}/{config['backend']}-{cell.device}/k{cell.k}-{digest}"
+    return json.dumps([made_of, index_flags(cell), query_flags(config["timing"])])

@@ -3,7 +3,7 @@
 Needs  a dataset, an environment
 Makes  results/tune/{dataset}/{backend}-{device}/k{k}-{digest}/, whose steps are kept and not measured again, with
        settings.csv, all that was tried, and recall{recall}.yaml, an overlay with what was found; a table on the terminal
-The digest is of all that the numbers depend on. What is found is that of half of the queries; the other half tests it.
+The digest is of all that the numbers depend on.
 """
 
 
@@ -33,11 +33,13 @@ rule tune:
         k=lambda wildcards: tuned().k,
         recall=lambda wildcards: config["recall"],
         hours=lambda wildcards: config["hours"],
-        out=tuned_folder,
+        made_of=tuned_of,
+        out=lambda wildcards: f"results/tune/{tuned().dataset}/{config['backend']}-{tuned().device}",
         command=tuned_words,
     message:
         "Tune {params.name} for a recall of {params.recall}, {params.hours} h"
     shell:
         '"$KNNBENCH_PYTHON" {params.script:q} --name {params.name:q} --entry {params.entry:q} --timing {params.timing:q}'
-        " --n-neighbors {params.k} --recall {params.recall} --hours {params.hours} --out {params.out:q} -- {params.command}"
+        " --data {input.data:q} --n-neighbors {params.k} --recall {params.recall} --hours {params.hours}"
+        " --made-of {params.made_of:q} --out {params.out:q} -- {params.command}"
         " 2>&1 | tee {log:q}"

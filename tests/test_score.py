@@ -32,6 +32,7 @@ def slow_score(metric, train, queries, ids, k, true_ids, true_distances):
 
     return {
         "recall": pytest.approx(sum(shares) / len(shares), rel=1e-12),
+        "recall_error": pytest.approx(np.std(shares) / len(shares) ** 0.5),
         "recall_p05": quantile(0.05),
         "recall_p25": quantile(0.25),
         "recall_p50": quantile(0.5),

@@ -55,7 +55,7 @@ class Model(Bench):
         for number, search in enumerate(json.loads(flags["--search"])):
             grown = recall_of(parameters, search) - 0.002 * (flags["--half"] == "held-out")
             queries = {"query_ns": {"host": [seconds_of(parameters, search) * 1e9] * 3}, "queries_timed": QUERIES}
-            points[str(number)] = {"status": "ok", "reason": "", "recall": grown} | queries
+            points[str(number)] = {"status": "ok", "reason": "", "recall": grown, "recall_error": 0.003} | queries
         if parameters["M"] > 60:
             points = {number: {"status": "crashed", "reason": "SIGSEGV"} for number in points}
         record = {"status": "ok", "reason": "", "cell_s": 60.0, "dataset": {"queries": QUERIES}, "points": points}
@@ -106,12 +106,15 @@ def test_a_recall_must_be_reached_beyond_the_luck_of_the_queries():
     assert candidates([slow, lucky], 0.95) == [slow]
 
 
-def test_found_is_faster_than_what_is_listed_and_nothing_is_measured_twice(tmp_path):
+def test_found_is_faster_than_what_is_listed_and_a_second_call_measures_nothing(tmp_path):
     said, bench = [], Model(tmp_path)
     settings = tune(bench, 0.95, 1.0, 0, said.append)
     best, own = candidates(settings, 0.95)
     assert own.listed and own.values["ef"] == 160 and not best.listed
     assert best.recall - best.margin >= 0.95 and best.seconds < 0.8 * own.seconds
+    # The best is measured again and again.
+    asked = [json.dumps(step["build"] | search) for _, step in bench.steps() for search in step["searches"]]
+    assert len(asked) > len(set(asked)) == len(settings) and asked.count(json.dumps(best.values)) > 1
     # Of what the model can do, nearly the best.
     grid = [
         ({"M": m, "efConstruction": c}, {"ef": ef}) for m in range(4, 61) for c in (50, 200, 400) for ef in range(10, 641, 5)

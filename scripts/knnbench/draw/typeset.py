@@ -7,7 +7,9 @@ import textwrap
 import pandas as pd
 
 from knnbench.config.names import POWER, mathematical, plain
+from knnbench.draw.page_rows import speeds_at_recalls
 from knnbench.measure.statuses import NOT_RUN
+from knnbench.results.curves import RECALLS
 from knnbench.results.findings import number, seconds, tied_with
 from knnbench.results.folder import read
 from knnbench.results.words import typical_k
@@ -140,6 +142,21 @@ def write_table(form, rows, by, comparisons, before, caption, label):
     return form.table(pd.DataFrame(body, columns=[form.text(each) for each in headers]), caption, label, notes)
 
 
+def write_recalls(form, points, k, caption, label):
+    """Arrange what the backends give at some recalls as a table; arguments as of `write_table`, of Results.points."""
+    rows = speeds_at_recalls(points, k)
+    body = [
+        [form.text(name), *(form.text(f"{speed} ({interval})" if speed else "–") for speed, interval in words)]
+        for name, words in rows
+    ]
+    headers = ["Backend", *(f"recall {recall:g}, queries/s" for recall in RECALLS)]
+    notes = [
+        ("", "Between measured points of one index and never beyond them, with 95% intervals; –: the recall is not reached."),
+        ("", f"{points['machine'].iloc[0]}. NumPy in, NumPy out."),
+    ]
+    return form.table(pd.DataFrame(body, columns=[form.text(each) for each in headers]), caption, label, notes)
+
+
 def first_of(column, words):
     """Function from the rows of a curve to its number in a column, the median where it has several, in words."""
 
@@ -184,6 +201,15 @@ def write_tables(folder, out):
                 for number, (_, here) in enumerate(rows.groupby("machine", sort=False), start=1)
             ]
             (out / f"{dataset}.{form.suffix}").write_text("\n".join(tables), encoding="utf-8")
+            points = results.points[results.points["dataset"] == dataset]
+            if (points["setting"] == "{}").all():  # there are no curves
+                continue
+            caption = f"{first['title']}: {size}, K = {k}"
+            tables = [
+                write_recalls(form, here, k, caption, f"tab:{dataset}-recalls-{number}")
+                for number, (_, here) in enumerate(points.groupby("machine", sort=False), start=1)
+            ]
+            (out / f"{dataset}.recalls.{form.suffix}").write_text("\n".join(tables), encoding="utf-8")
         tables = [
             write_table(
                 form,

@@ -82,6 +82,7 @@ def score(metric, train, queries, ids, k, true_ids, true_distances):
         recall_p05, recall_p25, recall_p50 : quantiles of that share over queries, each the share of a query: of the sorted
         ones the last at or before the quantile (NumPy's method "lower").
         recall_zero : share of queries of which no id counts.
+        recall_error : standard error of `recall`, as of a mean over queries.
         recall_ids : share of the true ids that were returned, as the KeOps page counts.
         wrong_neighbors : number of places that do not count for `recall`.
         distance_error : largest relative error of a distance, (returned - true) / the larger of both, between the j-th nearest
@@ -113,6 +114,7 @@ def score(metric, train, queries, ids, k, true_ids, true_distances):
         "recall": float(right.sum() / ids.size),
         **{name: float(np.quantile(right / k, share, method="lower")) for name, share in SHARES.items()},
         "recall_zero": float((right == 0).mean()),
+        "recall_error": float(np.std(right / k) / np.sqrt(len(ids))),
         "recall_ids": float(found / ids.size),
         "wrong_neighbors": int(ids.size - right.sum()),
         "distance_error": error,

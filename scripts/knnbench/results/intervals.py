@@ -65,12 +65,13 @@ def interval(time):
     return math.exp(time.log - half), math.exp(time.log + half)
 
 
-def ratio(one, other):
+def ratio(one, other, confidence=RATIO_CONFIDENCE):
     """Ratio of two times with its confidence interval (Welch's t on logarithms).
 
     Parameters
     ----------
     one, other : Estimate
+    confidence : float, in (0, 1)
 
     Returns
     -------
@@ -81,7 +82,7 @@ def ratio(one, other):
     half = 0.0
     if a + b:
         freedom = (a + b) ** 2 / (a**2 / one.freedom + b**2 / other.freedom)
-        half = stdtrit(freedom, (1 + RATIO_CONFIDENCE) / 2) * math.sqrt(a + b)
+        half = stdtrit(freedom, (1 + confidence) / 2) * math.sqrt(a + b)
     return math.exp(log), math.exp(log - half), math.exp(log + half)
 
 

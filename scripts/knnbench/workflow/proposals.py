@@ -27,7 +27,7 @@ class Setting:
     status, reason : str
     costs_s : float, of an index and a cell for it alone
     recall : float; 0 where there are no numbers
-    margin : float, standard error of the recall, at most
+    margin : float, standard error of the recall, as of a mean over queries
     seconds : float, of all queries; infinite where there are no numbers
     """
 
@@ -150,6 +150,8 @@ class Space:
     def step(self, settings, recall, seed, best):
         """What to measure next: what the entry lists, then new builds and in every other step more searches of the best one.
 
+        With these the best search is measured again: of many that were measured once, the fastest is one that was lucky.
+
         Returns
         -------
         build, searches : as of `propose`; None if nothing new was found
@@ -162,5 +164,5 @@ class Space:
             again = best.build if best and (seed + attempt) % 2 else None
             build, searches = self.propose(settings, recall, TRIES * seed + attempt, again)
             if searches:
-                return build, searches
+                return build, [best.search, *searches] if again else searches
         return None

@@ -117,7 +117,8 @@ class Terminal(logging.Handler):
             many = [(progress.total[kind], kind) for kind in COUNTED if progress.total[kind]]
             parts = [f"{total} {kind if total > 1 else kind.removesuffix('s')}" for total, kind in many]
             if parts:
-                self.write(f"Suite {config['suite']}: {', '.join(parts)} to make; {progress.left()}\n")
+                suite = f"Suite {config['suite']}: " * bool(progress.total["cells"])
+                self.write(f"{suite}{', '.join(parts)} to make; {progress.left()}\n")
 
     def emit(self, record):
         try:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import shutil
+import statistics
 import subprocess
 import time
 
@@ -19,7 +20,7 @@ from knnbench.config.settings import SETTINGS
 from knnbench.measure.halves import HALVES
 from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.calls import at_point, median_of_known, times
-from knnbench.results.intervals import estimate, interval, ratio
+from knnbench.results.intervals import CONFIDENCE, estimate, interval, ratio
 from knnbench.system.files import write_atomically
 from knnbench.workflow.proposals import Setting, Space, fastest, listed
 
@@ -93,30 +94,30 @@ class Bench:
         return [(path.parent, read_json(path)) for path in sorted(self.folder.glob("step*/setting.json"))]
 
     def settings(self):
-        """What was measured for tuning, of the entry as it is now: a list of Setting."""
-        space = Space(self.entry)
-        own = [build | search for build, searches in listed(self.entry) for search in searches]
-        found, build_s = [], {}
+        """What was measured for tuning, of the entry as it is now: a list of Setting; medians of what was measured again."""
+        space, found, build_s = Space(self.entry), {}, {}
         for folder, step in self.steps():
             record, build = read_json(folder / "cell.json"), step["build"]
             searching_s = step["took_s"]
             if (folder / "fit.json").exists():
                 build_s[str(build)] = read_json(folder / "fit.json")["cell_s"]
                 searching_s -= build_s[str(build)]
+            costs_s = build_s.get(str(build), 0) + searching_s / len(step["searches"])
             for number, search in enumerate(step["searches"]):
-                part = at_point(record, number)
-                if not space.has(build | search):
-                    continue
-                known = {"build": build, "search": search, "listed": build | search in own}
-                known |= {"status": part["status"], "reason": part["reason"]}
-                known["costs_s"] = build_s.get(str(build), 0) + searching_s / len(step["searches"])
-                if part["status"] not in NOT_RUN:
-                    # The recall of a query is between 0 and 1, so its variance is r (1 - r) at most.
-                    margin = math.sqrt(part["recall"] * (1 - part["recall"]) / part["queries_timed"])
-                    seconds = median_of_known(times([part], "host")[0])
-                    known |= {"recall": part["recall"], "margin": margin, "seconds": seconds}
-                found.append(Setting(**known))
-        return found
+                if space.has(build | search):
+                    measured = found.setdefault(json.dumps([build, search]), [])
+                    measured.append((costs_s, at_point(record, number)))
+        own = [build | search for build, searches in listed(self.entry) for search in searches]
+        settings = []
+        for words, measured in found.items():
+            build, search = json.loads(words)
+            known = {"build": build, "search": search, "listed": build | search in own, "costs_s": measured[0][0]}
+            known |= {name: measured[-1][1][name] for name in ("status", "reason")}
+            if parts := [part for _, part in measured if part["status"] not in NOT_RUN]:
+                known |= {"recall": parts[0]["recall"], "margin": parts[0]["recall_error"]}
+                known["seconds"] = statistics.median(median_of_known(rounds) for rounds in times(parts, "host"))
+            settings.append(Setting(**known))
+        return settings
 
     def index_of(self, build):
         """The folder of a step whose index of this build is there, or None."""
@@ -228,7 +229,7 @@ def report(settings, records, recall):
         rows.append(row)
     lines = [tabulate(rows, headers="keys", disable_numparse=True)]
     if len(found) == 2:
-        factor, low, high = ratio(found[1][0], found[0][0])
+        factor, low, high = ratio(found[1][0], found[0][0], CONFIDENCE)  # of one pair, not of a table
         apart = ": they cannot be told apart" if low <= 1 <= high else ""
         lines.append(f"On the other half the tuned setting is {factor:.2f} times as fast ({low:.2f} to {high:.2f}){apart}.")
     elif settings[0].listed:
