@@ -29,12 +29,12 @@ def panel(kind, rows, batches, look, k):
     chosen = done if every_k else done[done["n_neighbors"] == k]
     first = rows.iloc[0]
     marks = "NumPy in, NumPy out." if kind in BARS else f"{key(chosen)} NumPy in, NumPy out.".strip()
-    subtitle = [first["machine"], marks] if first["machine"] else [marks]
+    subtitle = [first["machine"], *textwrap.wrap(marks, WIDTH)] if first["machine"] else textwrap.wrap(marks, WIDTH)
     cells = rows[~rows["control"]]
     without = cells[cells["status"].isin(NOT_RUN)]
     if len(without):
         counts = ", ".join(f"{count} {status}" for status, count in without["status"].value_counts().items())
-        subtitle.append(f"Of {len(cells)} cells, {len(without)} are not here: {counts}.")
+        subtitle.append(f"Of {len(cells)} {'points' if every_k else 'cells'}, {len(without)} are not here: {counts}.")
     if kind == "break-even":
         against, sentences = break_even_words(chosen)
         subtitle += textwrap.wrap(f"Against {against}, the fastest brute force:", WIDTH) if sentences else []
@@ -42,9 +42,9 @@ def panel(kind, rows, batches, look, k):
     words = f"{plain(first['title'])}: {title}" + ("" if every_k else f", K = {k}")
     if chosen.empty:
         return {"title": {"text": words, "subtitle": subtitle}, **NOTHING}
-    size = {"width": 300 if every_k else 420}
-    if kind not in BARS:
-        size["height"] = 220 if every_k else 300
+    panels = every_k and chosen["n_neighbors"].nunique() > 1
+    width, height = (300, 220) if panels else (560, 400) if every_k else (420, 300)
+    size = {"width": width} if kind in BARS else {"width": width, "height": height}
     spec = make(look)
     if kind == "batches":
         chosen, spec = call_rows(chosen, batches), spec | {"hconcat": [part | size for part in spec["hconcat"]]}

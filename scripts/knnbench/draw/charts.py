@@ -118,7 +118,8 @@ WHOLE = 4
 NINES = axis("nines", "Recall", "linear", zero=False) | {
     "axis": {
         "values": [0, 0.301, 0.699, 1, 1.301, 2, 3, WHOLE],
-        "labelOverlap": False,
+        "tickCount": 8,  # of fewer Vega leaves out every other value
+        "labelOverlap": "greedy",
         "labelExpr": f"datum.value == {WHOLE} ? '1' : format(1 - pow(10, -datum.value), '.3~f')",
     }
 }
