@@ -16,7 +16,7 @@ from knnbench.measure.halves import HALVES, half_of
 from knnbench.problem.datasets import Dataset
 from knnbench.problem.metrics import METRICS
 from knnbench.workflow.proposals import SEARCHES, Setting, Space, distribution, fastest, listed
-from knnbench.workflow.tuning import ROUNDS, Bench, candidates, hold_out, overlay, report, tune
+from knnbench.workflow.tuning import ROUNDS, TIMES, Bench, candidates, hold_out, overlay, report, tune
 
 GRAPH = {"label": "Graph", "module": "graph", "exact": False, "environments": {"cpu": "graph"}, "parameters": {"seed": 1}}
 GRAPH |= {"build": {"M": [16, 32], "efConstruction": 200}, "search": {"ef": [10, 40, 160, 640]}}
@@ -36,9 +36,9 @@ def seconds_of(build, search):
 class Model(Bench):
     """Whose cells are computed, and take a minute each, with a minute for an index."""
 
-    def __init__(self, folder, entry=GRAPH):
+    def __init__(self, folder, entry=GRAPH, luck=lambda times: 1.0):
         super().__init__(folder, entry, ["cell"], 10, {"seed": 0})
-        self.ran = []
+        self.ran, self.luck, self.times = [], luck, {}
 
     def run(self, words, log):
         self.ran.append([str(word) for word in words])
@@ -54,9 +54,11 @@ class Model(Bench):
         points = {}
         for number, search in enumerate(json.loads(flags["--search"])):
             grown = recall_of(parameters, search) - 0.002 * (flags["--half"] == "held-out")
-            queries = {"query_ns": {"host": [seconds_of(parameters, search) * 1e9] * 3}, "queries_timed": QUERIES}
+            times = self.times[str(parameters | search)] = self.times.get(str(parameters | search), -1) + 1
+            seconds = self.luck(times) * seconds_of(parameters, search)
+            queries = {"query_ns": {"host": [seconds * 1e9] * 3}, "queries_timed": QUERIES}
             points[str(number)] = {"status": "ok", "reason": "", "recall": grown, "recall_error": 0.003} | queries
-        if parameters["M"] > 60:
+        if parameters["M"] > 40:
             points = {number: {"status": "crashed", "reason": "SIGSEGV"} for number in points}
         record = {"status": "ok", "reason": "", "cell_s": 60.0, "dataset": {"queries": QUERIES}, "points": points}
         (self.folder / flags["--out"]).write_text(json.dumps(record))
@@ -69,6 +71,10 @@ class Model(Bench):
             path = folder / "setting.json"
             path.write_text(json.dumps(json.loads(path.read_text()) | {"took_s": 60.0 * (len(self.ran) - before)}))
         return record
+
+
+def values(settings):
+    return [each.values for each in settings]
 
 
 def test_the_space_is_what_the_entry_lists_and_tune_widens():
@@ -94,8 +100,8 @@ def test_what_is_proposed_is_new_and_meets_the_condition():
         build, searches = space.propose(settings, 0.9, seed)
         assert len(searches) <= SEARCHES and all(each["nprobe"] <= build["nlist"] for each in searches)
         settings += [Setting(build, each, False, "ok", "", 1.0, each["nprobe"] / 64, 0.0, each["nprobe"]) for each in searches]
-    values = [tuple(each.values.items()) for each in settings]
-    assert len(set(values)) == len(values) > 30
+    tried = [tuple(each.items()) for each in values(settings)]
+    assert len(set(tried)) == len(tried) > 30
     build, searches = space.propose(settings, 0.9, 99, {"nlist": 60})
     assert build == {"nlist": 60} and searches
 
@@ -117,20 +123,20 @@ def test_found_is_faster_than_what_is_listed_and_a_second_call_measures_nothing(
     assert len(asked) > len(set(asked)) == len(settings) and asked.count(json.dumps(best.values)) > 1
     # Of what the model can do, nearly the best.
     grid = [
-        ({"M": m, "efConstruction": c}, {"ef": ef}) for m in range(4, 61) for c in (50, 200, 400) for ef in range(10, 641, 5)
+        ({"M": m, "efConstruction": c}, {"ef": ef}) for m in range(4, 41) for c in (50, 200, 400) for ef in range(10, 641, 5)
     ]
     assert best.seconds < 1.25 * min(seconds_of(*each) for each in grid if recall_of(*each) >= 0.953)
     # It ended in time, with the comparison reserved, and left no index; those that died count as slow and useless.
     steps = bench.steps()
     assert 1.0 * 3600 > sum(step["took_s"] for _, step in steps) > 0.5 * 3600 and not list(tmp_path.rglob("index"))
-    assert {each.status for each in settings if each.build["M"] > 60} <= {"crashed"} and len(said) == len(steps)
+    assert {each.status for each in settings if each.build["M"] > 40} == {"crashed"} and len(said) < len(steps)
     # A further call has nothing to do; with more time it goes on where this one ended.
     again = Model(tmp_path)
     assert tune(again, 0.95, 1.0, 0, said.append) == settings and not again.ran
     more = tune(again, 0.95, 1.2, 0, said.append)
-    assert more[: len(settings)] == settings and len(more) > len(settings)
-    # Another recall takes what there is.
-    assert tune(Model(tmp_path), 0.8, 1.0, 0, said.append) == more
+    assert values(more)[: len(settings)] == values(settings) and len(more) > len(settings)
+    # Another recall takes what there is, and measures the fastest of these again.
+    assert values(tune(Model(tmp_path), 0.8, 1.0, 0, said.append)) == values(more)
 
     records = hold_out(bench, [best, own])
     assert [len(rounds) for rounds in records] == [ROUNDS, ROUNDS] and not list(tmp_path.rglob("index"))
@@ -148,11 +154,22 @@ def test_found_is_faster_than_what_is_listed_and_a_second_call_measures_nothing(
     }
 
 
+def test_a_setting_that_was_lucky_once_is_not_chosen(tmp_path):
+    """The first time that a setting is measured it may seem to take half of its time; then it is as it is, or a bit slower."""
+    generator = np.random.default_rng(3)
+    settings = tune(Model(tmp_path, luck=lambda times: generator.uniform(0.5, 1) if times == 0 else 1.0), 0.95, 1.0, 0, print)
+    ranked = sorted((each for each in settings if each.reaches(0.95)), key=lambda each: seconds_of(each.build, each.search))
+    best, *_ = candidates(settings, 0.95)
+    assert best.measured >= TIMES and best in ranked[:2]
+    once = [each for each in ranked if each.measured == 1]
+    assert min(each.seconds for each in once) >= best.seconds
+
+
 def test_where_little_can_be_chosen_it_ends(tmp_path):
     entry = {key: value for key, value in GRAPH.items() if key != "tune"} | {"search": {"ef": [10, 12]}}
     said = []
     settings = tune(Model(tmp_path, entry), 0.999, 10.0, 0, said.append)
-    assert len(settings) == len({tuple(each.values.items()) for each in settings}) and "Nothing is left" in said[-1]
+    assert len(settings) == len({tuple(each.values.items()) for each in settings}) and "Nothing is left" in said[-2]
     assert candidates(settings, 0.999) == []
 
 

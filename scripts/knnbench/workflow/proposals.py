@@ -29,6 +29,7 @@ class Setting:
     recall : float; 0 where there are no numbers
     margin : float, standard error of the recall, as of a mean over queries
     seconds : float, of all queries; infinite where there are no numbers
+    measured : int, how often
     """
 
     build: dict
@@ -40,19 +41,23 @@ class Setting:
     recall: float = 0.0
     margin: float = 0.0
     seconds: float = math.inf
+    measured: int = 1
 
     @property
     def values(self):
         return self.build | self.search
+
+    def reaches(self, recall):
+        """Whether it has a recall, and not by the luck of the queries."""
+        return self.recall - self.margin >= recall
 
     def words(self):
         return ", ".join(in_words(self.values))
 
 
 def fastest(settings, recall):
-    """The fastest of settings that reach a recall, and not by the luck of the queries; None if none does."""
-    enough = [each for each in settings if each.recall - each.margin >= recall]
-    return min(enough, key=lambda each: each.seconds, default=None)
+    """The fastest of settings that reach a recall; None if none does."""
+    return min((each for each in settings if each.reaches(recall)), key=lambda each: each.seconds, default=None)
 
 
 def listed(entry):

@@ -24,7 +24,9 @@ from knnbench.results.intervals import CONFIDENCE, estimate, interval, ratio
 from knnbench.system.files import write_atomically
 from knnbench.workflow.proposals import Setting, Space, fastest, listed
 
-KEPT = 3  # builds whose index is kept for another step: those of the fastest settings
+# So many of the fastest settings are measured so often before one is chosen: of those that were measured once, the fastest is
+# the luckiest. As many builds keep their index for another step.
+LEADERS, TIMES = 4, 4
 ROUNDS = 3  # builds of each of the two that are compared
 WHOLE_PASSES = {"batch_sizes": [], "batch_calls": 1, "batch_budget_s": 0}  # of timing: calls with few queries are not looked at
 BRIEF = WHOLE_PASSES | {"min_repeats": 3}
@@ -112,12 +114,17 @@ class Bench:
         for words, measured in found.items():
             build, search = json.loads(words)
             known = {"build": build, "search": search, "listed": build | search in own, "costs_s": measured[0][0]}
-            known |= {name: measured[-1][1][name] for name in ("status", "reason")}
+            known |= {name: measured[-1][1][name] for name in ("status", "reason")} | {"measured": len(measured)}
             if parts := [part for _, part in measured if part["status"] not in NOT_RUN]:
                 known |= {"recall": parts[0]["recall"], "margin": parts[0]["recall_error"]}
                 known["seconds"] = statistics.median(median_of_known(rounds) for rounds in times(parts, "host"))
             settings.append(Setting(**known))
         return settings
+
+    def step(self, build, searches):
+        """Measure searches of a build for tuning, in a folder of its own."""
+        folder = self.folder / f"step{len(self.steps()):03}"
+        self.measure(folder, build, searches, HALVES[0], 0, BRIEF, self.index_of(build))
 
     def index_of(self, build):
         """The folder of a step whose index of this build is there, or None."""
@@ -153,25 +160,44 @@ def tune(bench, recall, hours, seed, say):
     """
     space = Space(bench.entry)
     while True:
-        settings, steps = bench.settings(), len(bench.steps())
-        spent_s = sum(step["took_s"] for _, step in bench.steps())
+        settings, took_s = bench.settings(), [step["took_s"] for _, step in bench.steps()]
+        steps, spent_s = len(took_s), sum(took_s)
         best = fastest(settings, recall)
         if steps:
             now = f"fastest: {best.words()}, recall {best.recall:.3f}" if best else f"none with a recall of {recall:g}"
             say(f"{spent_s / 60:.1f} min, {steps} steps, {len(settings)} settings; {now}")
         ending_s = ROUNDS * sum(each.costs_s for each in candidates(settings, recall))
+        ending_s += LEADERS * (TIMES - 1) * min(took_s, default=0)  # without a build, as in a race
         proposed = space.step(settings, recall, seed + steps, best)
         if proposed is None:
             say("Nothing is left to try in these ranges.")
         if proposed is None or spent_s + ending_s >= 3600 * hours:
+            say("Measuring the fastest again, in turns.")
+            settings = race(bench, recall)
             bench.drop_indexes()
             return settings
-        build, searches = proposed
-        folder = bench.folder / f"step{steps:03}"
-        bench.measure(folder, build, searches, HALVES[0], 0, BRIEF, bench.index_of(build))
+        bench.step(*proposed)
         ranked = sorted((each for each in bench.settings() if each.seconds < math.inf), key=lambda each: each.seconds)
         enough = [each.build for each in ranked if each.recall >= recall]
-        bench.drop_indexes([build for number, build in enumerate(enough) if build not in enough[:number]][:KEPT])
+        bench.drop_indexes([build for number, build in enumerate(enough) if build not in enough[:number]][:LEADERS])
+
+
+def race(bench, recall):
+    """Measure the fastest settings, and the fastest that is listed, again and in turns: `TIMES` times in all.
+
+    Returns
+    -------
+    settings : list of Setting
+    """
+    while True:
+        settings = bench.settings()
+        ranked = sorted((each for each in settings if each.reaches(recall)), key=lambda each: each.seconds)
+        leaders = [*ranked[:LEADERS], *[each for each in ranked[LEADERS:] if each.listed][:1]]
+        behind = [each for each in leaders if each.measured < TIMES]
+        if not behind:
+            return settings
+        least = min(behind, key=lambda each: each.measured)
+        bench.step(least.build, [each.search for each in leaders if each.build == least.build])
 
 
 def hold_out(bench, settings):
