@@ -1,72 +1,87 @@
-"""Bare loops, one per library, written by hand without knnbench: what bare_loop.py compares recorded medians with.
+"""Brute forces and a loop by hand, without knnbench, as the documentation of each library shows them.
 
-Runs in the library's environment. Prints the seconds of each repeat as JSON; the first call is apart.
+Each takes points, shape (n, d), and gives a function (queries, k) -> ids, an array of the host, shape (q, k). They are what
+adapters.py compares adapters with and bare_loop.py recorded medians; that runs this file in a library's environment, and it
+prints the seconds of each repeat as JSON. The first call is apart.
 """
 
 import argparse
 import json
 import time
 
-import h5py
+import numpy as np
+
+MATRIX_BYTES = 500_000_000  # of distances at once, as the KeOps page has it
 
 
-def torch(train, test, k):
+def torch(train):
     import torch
 
     torch.set_grad_enabled(False)
-    train = torch.from_numpy(train)
-    train_sq = (train**2).sum(1)
+    points = torch.from_numpy(train)
+    squares = (points**2).sum(1)
+    step = max(1, MATRIX_BYTES // (4 * len(train)))
 
-    def search():
-        x = torch.from_numpy(test)
-        distances = (x**2).sum(1, keepdim=True) + train_sq - 2 * (x @ train.T)
-        return distances.topk(k, dim=1, largest=False).indices.numpy()
+    def ask(queries, k):
+        ids = []
+        for batch in torch.from_numpy(queries).split(step):
+            distances = (batch**2).sum(1, keepdim=True) + squares - 2 * (batch @ points.T)
+            ids.append(distances.topk(k, dim=1, largest=False).indices)
+        return torch.cat(ids).numpy()
 
-    return search
+    return ask
 
 
-def jax(train, test, k):
+def jax(train):
+    import functools
+
     import jax
     import jax.numpy as jnp
-    import numpy as np
 
-    train = jax.device_put(train)
-    train_sq = (train**2).sum(1)
+    points = jax.device_put(train)
+    squares = (points**2).sum(1)
+    step = max(1, MATRIX_BYTES // (4 * len(train)))
 
-    @jax.jit
-    def nearest(x, train, train_sq):
-        dot = jnp.matmul(x, train.T, precision="highest")
-        return jax.lax.top_k(-((x**2).sum(1, keepdims=True) + train_sq - 2 * dot), k)[1]
+    @functools.partial(jax.jit, static_argnums=3)
+    def nearest(queries, points, squares, k):
+        dot = jnp.matmul(queries, points.T, precision="highest")
+        return jax.lax.top_k(-((queries**2).sum(1, keepdims=True) + squares - 2 * dot), k)[1]
 
-    return lambda: np.asarray(nearest(jax.device_put(test), train, train_sq))
+    def ask(queries, k):
+        batches = [queries[first : first + step] for first in range(0, len(queries), step)]
+        return np.concatenate([nearest(jax.device_put(batch), points, squares, k) for batch in batches])
+
+    return ask
 
 
-def keops(train, test, k):
+def keops(train):
     import torch
     from pykeops.torch import Vi, Vj
 
     d = train.shape[1]
     nearest = ((Vi(0, d) - Vj(1, d)) ** 2).sum(-1)
-    train = torch.from_numpy(train)
-    return lambda: nearest.argKmin(k, dim=1)(torch.from_numpy(test), train).numpy()
+    points = torch.from_numpy(train)
+    return lambda queries, k: nearest.argKmin(k, dim=1)(torch.from_numpy(queries), points).numpy()
 
 
-def faiss(train, test, k):
+def faiss(train):
     import faiss
 
     index = faiss.IndexFlatL2(train.shape[1])
     index.add(train)
-    return lambda: index.search(test, k)[1]
+    return lambda queries, k: index.search(queries, k)[1]
 
 
-def sklearn(train, test, k):
+def sklearn(train):
     from sklearn.neighbors import NearestNeighbors
 
     index = NearestNeighbors(algorithm="brute", n_jobs=-1).fit(train)
-    return lambda: index.kneighbors(test, k, return_distance=False)
+    return lambda queries, k: index.kneighbors(queries, k, return_distance=False)
 
 
 def main():
+    import h5py
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("library", choices=("torch", "jax", "keops", "faiss", "sklearn"))
     parser.add_argument("--data", required=True)
@@ -76,12 +91,12 @@ def main():
 
     with h5py.File(arguments.data) as file:
         train, test = file["train"][:], file["test"][:]
-    search = globals()[arguments.library](train, test, arguments.n_neighbors)
-    search()
+    ask = globals()[arguments.library](train)
+    ask(test, arguments.n_neighbors)
     seconds = []
     for _ in range(arguments.repeats):
         start = time.perf_counter()
-        search()
+        ask(test, arguments.n_neighbors)
         seconds.append(time.perf_counter() - start)
     print(json.dumps(seconds))
 

@@ -1,7 +1,8 @@
 """Is the recorded steady median that of a bare loop? Cells and hand-written loops alternate, in the same environments.
 
-Run from the project's root after `snakemake -- resources/environments/{torch,jax-cpu,keops,faiss-cpu,sklearn}/freeze.txt`.
-Prints for each library the median times, and the median over the rounds of recorded to bare with its 95% interval.
+Run from the project's root after `snakemake -- resources/environments/{jax-cpu,keops,faiss-cpu,sklearn}/freeze.txt`.
+Prints for each library the median times, and the median over the rounds of recorded to bare with its 95% interval. PyTorch is
+not among them: our brute force is another than the bare one (adapters.py).
 """
 
 import argparse
@@ -15,14 +16,11 @@ import tempfile
 from pathlib import Path
 
 import yaml
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+from shared import ROOT  # which puts knnbench on the path
 
 from knnbench.measure.clock import median_interval
 
 BACKENDS = {
-    "torch": "torch",
     "jax": "jax",
     "keops": "keops",
     "faiss-flat": "faiss",

@@ -1,32 +1,22 @@
 """What a subset of the queries predicts of a pass over all of them, for every backend on a CPU. Prints Markdown.
 
-Run from the project's root: python benchmarks/subset.py [BACKEND ...] > benchmarks/subset.md, when there are environments, by
-snakemake -- resources/environments/NAME/freeze.txt for each that a backend has on a CPU.
+Run from the project's root, when there are environments (shared.py): python benchmarks/subset.py [BACKEND ...]
 A process for each backend chooses a subset as a cell does that may take a fifth of the time of all queries; then passes over
 all and over the subset alternate. There are so many queries that all of them take a second: where a backend answers faster, no
 subset is ever asked.
 """
 
 import argparse
-import importlib
 import json
-import os
 import statistics
-import subprocess
 import sys
-import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+from shared import entries, fitted, made_by, run_inside  # which puts knnbench on the path
 
 from knnbench.measure.clock import Timing, elapsed_ns
 from knnbench.measure.queries import choose_queries, passes
-from knnbench.problem.metrics import METRICS
-from knnbench.system import machine
 
 K, ROUNDS, N, DIMENSIONS, QUERIES = 10, 3, 100_000, (10, 100), (10_000, 100_000, 1_000_000)
 PART = 5  # a subset has this part of the time of all queries
@@ -55,16 +45,11 @@ class Unheard:
 
 def predict(entry, d):
     """What subsets of one backend predict: all queries and their seconds, the subset, the least one, and ratios by round."""
-    generator, threads = np.random.default_rng(d), machine.available_cpus()
+    generator = np.random.default_rng(d)
     train, queries = (generator.standard_normal((number, d), np.float32) for number in (N, QUERIES[-1]))
-    module = importlib.import_module(f"knnbench.backends.{entry['module']}")
-    backend = module.Backend(METRICS["euclidean"], "cpu", threads, **entry["parameters"])
-    if reason := backend.unsupported(K, N, d):
-        return {"reason": reason}
-    for _ in backend.fit(train):
-        pass
-    if entry["search"]:
-        backend.set_search(**entry["search"])
+    backend = fitted(entry, train, K)
+    if isinstance(backend, str):
+        return {"reason": backend}
     task = SimpleNamespace(n_neighbors=K, device="cpu", max_fit_s=600, timing=Timing(**TIMING, pass_s=float("inf")))
     for number in QUERIES:
         every = passes(task, backend, queries[:number])["host"]
@@ -85,41 +70,23 @@ def predict(entry, d):
     return {"queries": number, "whole_s": whole_s, "subset": len(rows), "least": chosen.least_queries, "ratios": ratios}
 
 
-def settings(entry):
-    """Parameters and search of an entry; of lists, the value in the middle."""
-    middle = {key: each[len(each) // 2] if isinstance(each, list) else each for key, each in entry.get("build", {}).items()}
-    search = {key: each[len(each) // 2] if isinstance(each, list) else each for key, each in entry.get("search", {}).items()}
-    return {"module": entry["module"], "parameters": entry.get("parameters", {}) | middle, "search": search}
-
-
 def main():
-    import yaml  # which the environments of backends do not have
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("backends", nargs="*", help="entries of config.yaml; all of them if none is named")
-    asked = parser.parse_args().backends
-    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     backends = {
         name: entry
-        for name, entry in config["backends"].items()
+        for name, entry in entries(parser.parse_args().backends).items()
         # The variants that hold the whole matrix ask no subset.
-        if "cpu" in entry["environments"] and not entry.get("control") and entry.get("parameters", {}).get("batch") != "all"
-        if not asked or name in asked
+        if entry.get("parameters", {}).get("batch") != "all"
     }
-    facts = machine.describe("cpu")
-    print(f"What a subset predicts of all queries among {N:,} points, K = {K}: {facts['cpu']}, {facts['cpus']} CPUs;")
-    print(f"made by `python benchmarks/subset.py` on {time.strftime('%Y-%m-%d')}. Ratios: predicted over measured, of {ROUNDS}")
-    print("alternating passes in one process.\n")
+    print(f"What a subset predicts of all queries among {N:,} points, K = {K}: {made_by('subset.py')}")
+    print(f"Ratios: predicted over measured, of {ROUNDS} alternating passes in one process.\n")
     print("| backend | d | all queries | queries of the subset | of these at least | median ratio | of the rounds |")
     print("|---|---|---|---|---|---|---|", flush=True)
     wrong = {}
     for d in DIMENSIONS:
         for name, entry in backends.items():
-            python = ROOT / f"resources/environments/{entry['environments']['cpu']}/bin/python"
-            threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(machine.available_cpus()))
-            command = [python, __file__, "--predict", json.dumps(settings(entry)), str(d)]
-            said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | threads).stdout
-            found = json.loads(said.splitlines()[-1])
+            found = run_inside(entry, __file__, d)
             if "reason" in found:
                 print(f"| {name} | {d} | {found['reason']} | | | | |", flush=True)
                 continue
@@ -134,7 +101,7 @@ def main():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--predict"]:  # in the environment of a backend
-        print(json.dumps(predict(json.loads(sys.argv[2]), int(sys.argv[3]))))
+    if sys.argv[1:2] == ["--inside"]:
+        print(json.dumps(predict(*json.loads(sys.argv[2]))))
     else:
         main()

@@ -73,6 +73,7 @@ def measure(task, reporter):
     except BaseException as error:
         traceback.print_exc()
         reporter.add(status=classify(error, task.device), reason=describe(error))
+    reporter.end_stage()
 
 
 def _measure(task, reporter):

@@ -9,6 +9,7 @@ without a certificate are searched again in float64 throughout, and so is all un
 import functools
 import itertools
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
@@ -20,6 +21,7 @@ from knnbench.problem.metrics import by_weights
 from knnbench.problem.recall import exact_distances
 
 SPARE = 28  # candidates besides those that are wanted, so that the certificate has room
+SAY_S = 10  # between two lines on how far a search is
 
 SMALL = 2**24  # coordinates of all pairs: up to here float64 throughout is done before a kernel is compiled
 TRAIN_BLOCK = 2**14  # rows that are prepared at a time: 13 MiB at d = 100, as float64
@@ -139,6 +141,18 @@ def blocks(points):
     return ((first, points[first : first + size]) for first in range(0, len(points), size))
 
 
+def searched(train):
+    """`blocks`, with a line now and then, for the log, on how far the search is."""
+    begun = said = time.monotonic()
+    for first, block in blocks(train):
+        now = time.monotonic()
+        if first and now - said > SAY_S:
+            left = (now - begun) / first * (len(train) - first)
+            print(f"searched {first:,} of {len(train):,} points for exact neighbours; about {left:.0f} s more", flush=True)
+            said = now
+        yield first, block
+
+
 def by_differences(metric, parts, queries, k, pool, dtype):
     """Search by direct differences in `dtype`.
 
@@ -197,7 +211,7 @@ def by_products(metric, train, queries, k, pool):
 
     longest = heaviest = 0.0  # largest sqrt(w) |y| and sqrt(w)
     with threadpool_limits(1, "blas"):  # the threads are ours
-        for first, block in blocks(train):
+        for first, block in searched(train):
             points = block - centre
             norms = (points**2).sum(1)
             weights = np.broadcast_to(finish(1.0, 1.0, metric.weight(np, block.astype(np.float64))), len(block))
@@ -251,17 +265,17 @@ def exact_neighbors(metric, train, test, k=TRUTH_K):
     candidates = min(k + SPARE, n)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         if not (metric.proven and fits_float32(metric, train, queries)):
-            found, _ = by_differences(metric, blocks(train), queries, candidates, pool, np.float64)
+            found, _ = by_differences(metric, searched(train), queries, candidates, pool, np.float64)
             return rank(metric, train, queries, found.ids, k)
         if metric.expanded and d >= PRODUCT_DIMENSION:
             found, floor = by_products(metric, train, queries, candidates, pool)
         else:
-            found, floor = by_differences(metric, blocks(train), queries, candidates, pool, np.float32)
+            found, floor = by_differences(metric, searched(train), queries, candidates, pool, np.float32)
         neighbors, distances = rank(metric, train, queries, found.ids, k)
         doubtful = np.flatnonzero(metric.distance(np.maximum(floor, 0)) < distances[:, -1]) if candidates < n else []
         if len(doubtful):
             print(f"{len(doubtful)} of {len(queries)} queries have no certificate; they are searched in float64")
-            found, _ = by_differences(metric, blocks(train), queries[doubtful], candidates, pool, np.float64)
+            found, _ = by_differences(metric, searched(train), queries[doubtful], candidates, pool, np.float64)
             neighbors[doubtful], distances[doubtful] = rank(metric, train, queries[doubtful], found.ids, k)
     return neighbors, distances
 

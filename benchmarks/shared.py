@@ -1,0 +1,66 @@
+"""What benchmarks share: where and when they ran, the entries of config.yaml, a process in the environment of one.
+
+Environments are made by snakemake -- resources/environments/NAME/freeze.txt, for each that a backend has on a CPU.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from knnbench.problem.metrics import METRICS
+from knnbench.system import machine
+
+
+def made_by(command):
+    """A sentence on where, how and when."""
+    facts = machine.describe("cpu")
+    return f"{facts['cpu']}, {facts['cpus']} CPUs; `python benchmarks/{command}`, {time.strftime('%Y-%m-%d')}."
+
+
+def middle(values):
+    """Of lists, the value in the middle."""
+    return {name: each[len(each) // 2] if isinstance(each, list) else each for name, each in values.items()}
+
+
+def entries(asked):
+    """Those of config.yaml that search on a CPU, or those of them that are asked for."""
+    import yaml  # which the environments of backends do not have
+
+    found = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["backends"]
+    if wrong := set(asked) - set(found):
+        sys.exit(f"config.yaml has no backend {', '.join(sorted(wrong))}; it has {', '.join(found)}")
+    return {
+        name: entry
+        for name, entry in found.items()
+        if "cpu" in entry["environments"] and not entry.get("control") and (not asked or name in asked)
+    }
+
+
+def run_inside(entry, script, *arguments):
+    """Run a script with an entry and further arguments, as JSON, where its library is; what it printed last, from JSON."""
+    python = ROOT / f"resources/environments/{entry['environments']['cpu']}/bin/python"
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(machine.available_cpus()))
+    command = [python, script, "--inside", json.dumps([entry, *arguments])]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | threads)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def fitted(entry, train, k):
+    """The backend of an entry with these points, its lists in the middle; or why it cannot have them."""
+    module = importlib.import_module(f"knnbench.backends.{entry['module']}")
+    parameters = entry.get("parameters", {}) | middle(entry.get("build", {}))
+    backend = module.Backend(METRICS["euclidean"], "cpu", machine.available_cpus(), **parameters)
+    if reason := backend.unsupported(k, *train.shape):
+        return reason
+    for _ in backend.fit(train):
+        pass
+    if entry.get("search"):
+        backend.set_search(**middle(entry["search"]))
+    return backend
