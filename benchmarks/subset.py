@@ -10,6 +10,7 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,8 @@ from shared import entries, fitted, made_by, run_inside  # which puts knnbench o
 from knnbench.measure.clock import Timing, elapsed_ns
 from knnbench.measure.queries import choose_queries, passes
 
-K, ROUNDS, N, DIMENSIONS, QUERIES = 10, 3, 100_000, (10, 100), (10_000, 100_000, 1_000_000)
+K, N, DIMENSIONS, QUERIES = 10, 100_000, (10, 100), (10_000, 100_000, 1_000_000)
+FEWEST, MOST, BUDGET_S = 3, 9, 25  # rounds, and the seconds after which there are no more
 PART = 5  # a subset has this part of the time of all queries
 LONG_S = 1.0
 TIMING = {
@@ -62,8 +64,8 @@ def predict(entry, d):
     task.timing = Timing(**TIMING, pass_s=whole_s / PART)
     rows = choose_queries(task, backend, queries[:number], chosen)
     some = passes(task, backend, queries[:number][rows])["host"]
-    ratios = []
-    for _ in range(ROUNDS):
+    ratios, begun = [], time.monotonic()
+    while len(ratios) < FEWEST or (len(ratios) < MOST and time.monotonic() - begun < BUDGET_S):
         parts = [elapsed_ns(some, backend.synchronize)[0] for _ in range(PART)]
         whole = elapsed_ns(every, backend.synchronize)[0]
         ratios.append(statistics.median(parts) * number / len(rows) / whole)
@@ -80,7 +82,7 @@ def main():
         if entry.get("parameters", {}).get("batch") != "all"
     }
     print(f"What a subset predicts of all queries among {N:,} points, K = {K}: {made_by('subset.py')}")
-    print(f"Ratios: predicted over measured, of {ROUNDS} alternating passes in one process.\n")
+    print(f"Ratios: predicted over measured, of {FEWEST} to {MOST} alternating passes in one process.\n")
     print("| backend | d | all queries | queries of the subset | of these at least | median ratio | of the rounds |")
     print("|---|---|---|---|---|---|---|", flush=True)
     wrong = {}

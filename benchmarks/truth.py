@@ -2,9 +2,9 @@
 
     python benchmarks/truth.py
 
-10,000 queries, K = 100, uniform on [0.5, 1.5)^d, and some rows of a graph; every figure in a process of its own, all in one run.
-To save an hour, scikit-learn answers 2,000 of the queries among 10⁶ points, as its cost per query does not depend on how many they
-are; its time is scaled.
+10,000 queries, K = 100, uniform on [0.5, 1.5)^d, and rows of a graph; every figure in a process of its own, all in one run. To
+save an hour, scikit-learn answers 2,000 of the queries among 10⁶ points and its time is scaled: its cost per query does not
+depend on how many they are.
 """
 
 import argparse
@@ -33,7 +33,9 @@ PROBLEMS = [
 ROWS = 100_000  # of a graph
 # Unit vectors rank alike by angle and by euclidean distance, which scikit-learn computes fastest.
 SKLEARN = {"euclidean": "euclidean", "manhattan": "manhattan", "angular": "euclidean"}
-HEADER = "| n | d | queries | metric | ours, s | above the data, MiB | scikit-learn, s | over ours | product, s | ours over it |"
+HEADER = (
+    "| n | d | queries | metric | ours, s | above the data, MiB | scikit-learn, s | over ours | product, s | ours over it |"
+)
 
 
 def search(method, metric, train, test):

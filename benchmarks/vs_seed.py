@@ -46,6 +46,7 @@ matplotlib.use("Agg")
 numpy.in1d = getattr(numpy, "in1d", numpy.isin)  # which NumPy 2.4 took away
 faiss.StandardGpuResources = faiss.GpuClonerOptions = types.SimpleNamespace
 faiss.index_cpu_to_gpu = lambda resources, device, index, options: index
+faiss.IndexFlatL2.nprobe = 0  # which the script sets of it, and which FAISS refuses by now
 text = pathlib.Path("benchmark_KNN.py").read_text()
 first = text.index("run_KNN_benchmark(", text.index("def run_KNN_benchmark") + 30)
 exec(compile(text[: text.index("run_KNN_benchmark(", first + 1)], "benchmark_KNN.py", "exec"))

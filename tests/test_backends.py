@@ -147,8 +147,8 @@ class TestExact:
         check_exact(server, backend, metric, sample(4, d=1), sample(5, Q, d=1), K)
 
     def test_more_than_a_batch(self, server, backend, metric):
-        """And points that PyTorch's rows have several chunks of, the last one shorter."""
-        check_exact(server, backend, metric, sample(15, 3001), sample(16, 1401), K)
+        """And points of which PyTorch cuts its rows into chunks, the last one shorter."""
+        check_exact(server, backend, metric, sample(15, 10_001), sample(16, 701), K)
 
     def test_one_query(self, server, backend, metric):
         check_exact(server, backend, metric, sample(6), sample(7, 1), K)

@@ -17,6 +17,9 @@ MATRICES = 2
 # On a CPU a matrix is to stay in the caches, if it has rows enough for its product to be fast, and in any case below a bound.
 CACHE_BYTES, ROWS, HOST_BYTES = 16_000_000, 64, 500_000_000
 SEED_BYTES = 500_000_000
+# Rows are cut into chunks if they are so long, for one neighbour, and have so many numbers in all: else that costs more than it
+# saves (on two CPUs, 1 to 100 neighbours).
+LONG, MANY = 4096, 100_000
 POWERS = {"manhattan": 1.0, "chebyshev": math.inf, "minkowski": None}  # of differences, for `cdist`
 STORED = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -35,11 +38,11 @@ def smallest(keys, k):
     -------
     ids : Tensor, shape (q, k), int64
     """
-    n = keys.shape[1]
+    q, n = keys.shape
+    if n < LONG * math.sqrt(k) or q * n < MANY:
+        return keys.topk(k, dim=1, largest=False).indices
     size = 2 ** max(4, round(math.log2(n / k) / 2))  # as many least numbers as numbers of the chunks that are left, about
     chunks = n // size
-    if chunks < 2 * k:
-        return keys.topk(k, dim=1, largest=False).indices
     cut, rest = keys[:, : chunks * size].unflatten(1, (chunks, size)), keys[:, chunks * size :]
     best = cut.amin(2).topk(k, dim=1, largest=False, sorted=False).indices
     left = torch.cat([cut.gather(1, best[:, :, None].expand(-1, -1, size)).flatten(1), rest], dim=1)
@@ -156,8 +159,10 @@ class Backend(Base):
         return self.metric.keys(queries[:, None], self.train, OPERATIONS)
 
     def query(self, queries, k):
-        ids = torch.empty((len(queries), k), dtype=torch.int64, device=self.torch_device)
         step = self.step or len(queries)
+        if len(queries) <= step:
+            return smallest(self.keys(queries), k)
+        ids = torch.empty((len(queries), k), dtype=torch.int64, device=self.torch_device)
         for start in range(0, len(queries), step):
             rows = slice(start, start + step)
             ids[rows] = smallest(self.keys(queries[rows]), k)

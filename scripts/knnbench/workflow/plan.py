@@ -24,7 +24,7 @@ FIGURE_S = 4
 GUESSED = 10**6  # rows of a file that only reading it would count
 DRAWN_PER_S = 3e7  # numbers
 DOWNLOADED_PER_S = 1e7  # bytes; a guess
-# Per pair of points; per pair and coordinate with a matrix product, and without: benchmarks/truth.md.
+# Per pair of points; per pair and coordinate with a matrix product, and without: docs/performance.md.
 TRUTH_PAIR_S = (8e-10, 1.0e-11, 2.5e-11)
 UNKNOWN_RATE = {"cpu": 2e10, "gpu": 2e12}  # n·q·d per second, of a backend that nobody has measured on such a device
 UNKNOWN_CELL_S = 5.0
