@@ -40,9 +40,14 @@ BEYOND = ("score", "start, record")  # what is none of the library's work
 
 
 def copy_of_project(folder):
-    project = Path(folder, "knnbench")
-    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".*", "resources", "results", "logs", "published"))
-    return project
+    """Copy what a clone has."""
+    made = shutil.ignore_patterns(
+        ".*", "resources", "results", "logs", "published"
+    )  # of the root: knnbench has a room `results`
+    caches = shutil.ignore_patterns("__pycache__")
+    return shutil.copytree(
+        ROOT, Path(folder, "knnbench"), ignore=lambda at, names: (made if at == str(ROOT) else caches)(at, names)
+    )
 
 
 def environment_of(libraries, packages, python):

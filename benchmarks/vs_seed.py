@@ -10,6 +10,7 @@ search on a GPU with FAISS; here its functions for one give back the CPU's index
 import argparse
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -65,12 +66,14 @@ def main():
         done = subprocess.run(
             [python, "-c", SCRIPT],
             cwd=seed,
-            check=True,
             stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             env=os.environ | {"PYTHONPATH": str(seed)},
         )
         script_s = time.monotonic() - begun
+        if done.returncode:
+            sys.exit(f"The page's script failed:\n{done.stdout[-3000:]}")
         project = copy_of_project(folder)
         (project / "vs_seed.yaml").write_text(yaml.safe_dump(OVERLAY))
         seconds, cells, gap = run_suite(project, "--configfile", "vs_seed.yaml")
