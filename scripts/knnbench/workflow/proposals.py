@@ -25,7 +25,7 @@ class Setting:
     build, search : dict, parameter -> value
     listed : bool, whether it is one of the entry's own
     status, reason : str
-    costs_s : float, of an index and a cell for it alone
+    build_s, search_s : float, what its index took, and its part of a cell
     recall : float; 0 where there are no numbers
     margin : float, standard error of the recall, as of a mean over queries
     seconds : float, of all queries; infinite where there are no numbers
@@ -37,7 +37,8 @@ class Setting:
     listed: bool
     status: str
     reason: str
-    costs_s: float
+    build_s: float
+    search_s: float
     recall: float = 0.0
     margin: float = 0.0
     seconds: float = math.inf

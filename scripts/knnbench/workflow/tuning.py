@@ -104,16 +104,16 @@ class Bench:
             if (folder / "fit.json").exists():
                 build_s[str(build)] = read_json(folder / "fit.json")["cell_s"]
                 searching_s -= build_s[str(build)]
-            costs_s = build_s.get(str(build), 0) + searching_s / len(step["searches"])
+            costs = {"build_s": build_s.get(str(build), 0.0), "search_s": searching_s / len(step["searches"])}
             for number, search in enumerate(step["searches"]):
                 if space.has(build | search):
                     measured = found.setdefault(json.dumps([build, search]), [])
-                    measured.append((costs_s, at_point(record, number)))
+                    measured.append((costs, at_point(record, number)))
         own = [build | search for build, searches in listed(self.entry) for search in searches]
         settings = []
         for words, measured in found.items():
             build, search = json.loads(words)
-            known = {"build": build, "search": search, "listed": build | search in own, "costs_s": measured[0][0]}
+            known = {"build": build, "search": search, "listed": build | search in own, **measured[0][0]}
             known |= {name: measured[-1][1][name] for name in ("status", "reason")} | {"measured": len(measured)}
             if parts := [part for _, part in measured if part["status"] not in NOT_RUN]:
                 known |= {"recall": parts[0]["recall"], "margin": parts[0]["recall_error"]}
@@ -166,8 +166,9 @@ def tune(bench, recall, hours, seed, say):
         if steps:
             now = f"fastest: {best.words()}, recall {best.recall:.3f}" if best else f"none with a recall of {recall:g}"
             say(f"{spent_s / 60:.1f} min, {steps} steps, {len(settings)} settings; {now}")
-        ending_s = ROUNDS * sum(each.costs_s for each in candidates(settings, recall))
-        ending_s += LEADERS * (TIMES - 1) * min(took_s, default=0)  # without a build, as in a race
+        ending_s = sum(
+            ROUNDS * each.build_s + (ROUNDS + LEADERS * TIMES) * each.search_s for each in candidates(settings, recall)
+        )
         proposed = space.step(settings, recall, seed + steps, best)
         if proposed is None:
             say("Nothing is left to try in these ranges.")
