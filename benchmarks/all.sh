@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seed=$1 ann=$2
+unset PYTHONDONTWRITEBYTECODE # which would have every job compile our modules anew
 
 section() {
     printf '\n## %s\n\n' "$1"

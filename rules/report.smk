@@ -17,6 +17,7 @@ rule check_claims:
         report("{folder}/claims.csv", caption="captions/claims.rst", category="Claims"),
     log:
         "logs/check_claims/{folder}.log",
+    priority: 1  # the page, which takes the longest, waits for it
     params:
         claims=lambda wildcards: json.dumps(config["claims"]),
     message:

@@ -74,3 +74,7 @@ for each in workflow.rules:
         each.conda_env = str(Path(workflow.basedir, "envs/pipeline.yaml"))
         if LOCAL:
             workflow.localrules(each.name)
+            # What is drawn comes after all cells, which take every CPU at any `--cores`: as many at once as there are CPUs.
+            if Path(each.snakefile).name in ("figures.smk", "report.smk"):
+                share = -(-100 // machine.available_cpus())
+                each.resources.update(Resources.from_mapping({"machine": share, "_cores": 0}))

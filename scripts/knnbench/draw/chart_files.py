@@ -61,4 +61,4 @@ def draw_files(spec, paths, dpi):
                 pdf.save(path, static_id=True)  # its dictionaries are sorted, which come in another order every time
         else:
             image = Image.open(io.BytesIO(vl_convert.svg_to_png(svg, ppi=dpi)))
-            image.save(path, optimize=True, dpi=(dpi, dpi))  # a fifth of its size
+            image.save(path, dpi=(dpi, dpi))  # a fifth of its size

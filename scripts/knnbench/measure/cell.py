@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -272,8 +273,11 @@ def write_answer(path, rows, ids):
     """Keep which queries were asked, shape (q,), and the ids that were returned, shape (q, k), int32: whoever doubts the recall
     can count again."""
     part = path.with_name(f".{path.name}")
-    with open(part, "wb") as file:
-        np.savez_compressed(file, queries=np.asarray(rows, np.int32), ids=np.asarray(ids, np.int32))
+    # As numpy.savez_compressed, which takes seven times as long for a twentieth less: ids are nearly random.
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, numbers in (("queries", rows), ("ids", ids)):
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, np.asarray(numbers, np.int32))
     os.replace(part, path)
 
 
