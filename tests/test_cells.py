@@ -89,6 +89,9 @@ def test_ok(bench):
     assert 3 <= len(record["query_ns"]["host"]) <= 5 and min(record["query_ns"]["host"]) > 0
     assert set(record["phases_ns"]) == {"import", "load", "transfer", "train", "add", "first_query"}
     assert all(ns > 0 for ns in record["phases_ns"].values())
+    assert list(record["stages_s"])[:7] == ["import", "load", "fit", "first_query", "query", "score", "batches"]
+    assert record["phases_ns"]["first_query"] / 1e9 <= record["stages_s"]["first_query"]
+    assert sum(record["stages_s"].values()) < record["cell_s"]
     assert record["dataset"]["n"] == 200 and record["versions"] == {"numpy": np.__version__}
     assert record["threads"] == record["threads_asked"] == len(os.sched_getaffinity(0))
     assert record["memory_bytes"]["loaded"] <= record["max_rss_bytes"]
@@ -149,6 +152,7 @@ def test_points_of_a_cell(bench):
     assert all(len(found[number]["query_ns"]["host"]) >= 3 and found[number]["recall"] == 1 for number in (0, 2))
     assert set(record["phases_ns"]) == {"import", "load", "transfer", "train", "add"} and "query_ns" not in record
     assert set(found[0]["phases_ns"]) == {"first_query"} and set(found[0]["memory_bytes"]) == {"query"}
+    assert {"fit", "set_search", "query"} < set(record["stages_s"]) and "stages_s" not in found[0]  # of all points together
     assert (at_point(record, 0)["recall"], at_point(record, 0)["phases_ns"]["add"]) == (1, record["phases_ns"]["add"])
     orders = {tuple(points(bench, [{}] * 6, "--build", str(number))[1]["points"]) for number in range(3)}
     assert len(orders) == 3 and {tuple(sorted(order)) for order in orders} == {tuple("012345")}

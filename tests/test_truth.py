@@ -152,12 +152,15 @@ def test_a_gpu_proposes_the_same_neighbors(metric, k, environments, tmp_path):
         assert np.array_equal(ours, theirs)
 
 
-def test_exact_neighbors_across_blocks():
-    """More points than one block and one tile hold; the last point is the nearest."""
+def test_exact_neighbors_across_blocks(monkeypatch, capsys):
+    """More points than one block and one tile hold; the last point is the nearest. It says how far it is."""
+    monkeypatch.setattr("knnbench.problem.truth.SAY_S", 0)
     train = np.linspace(5, 1, 40_000, dtype=np.float32)[:, None]
     neighbors, distances = exact_neighbors(METRICS["manhattan"], train, np.zeros((3, 1), np.float32), 3)
     assert neighbors.tolist() == [[39_999, 39_998, 39_997]] * 3
     assert distances[0, 0] == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(" points")[0] for line in said] == ["searched 16,384 of 40,000", "searched 32,768 of 40,000"]
 
 
 def test_exact_neighbors_far_from_the_origin():

@@ -10,7 +10,7 @@ BACKENDS = Path(__file__).parent
 def padded(rows, k):
     """Answers to queries, some of fewer than `k` neighbours, filled up with -1: an integer array, shape (q, k)."""
     if all(len(row) == k for row in rows):
-        return np.array(rows)
+        return np.array(rows) if isinstance(rows[0], list) else np.concatenate(rows).reshape(-1, k)
     ids = np.full((len(rows), k), -1)
     for filled, row in zip(ids, rows, strict=True):
         filled[: len(row)] = row

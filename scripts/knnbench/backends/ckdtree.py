@@ -43,6 +43,6 @@ class Backend(Base):
         self.tree = pickle.loads(path.read_bytes())
 
     def query(self, queries, k):
-        ranks = range(1, k + 1)  # a number would make one neighbour lose its axis
         p = METRICS[self.metric.like] or self.metric.parameters["p"]
-        return self.tree.query(queries, k=ranks, p=p, workers=self.threads)[1]
+        ids = self.tree.query(queries, k=k, p=p, workers=self.threads)[1]
+        return ids.reshape(len(queries), k)  # of one neighbour it leaves the axis out
