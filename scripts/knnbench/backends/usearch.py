@@ -7,6 +7,9 @@ from knnbench.backends.base import Backend as Base
 
 # Of unit vectors the inner product ranks as the angle does, and divides nothing.
 METRICS = {"euclidean": MetricKind.L2sq, "angular": MetricKind.IP, "inner-product": MetricKind.IP}
+# Queries of a call. Its time for each grows with their number, and by more where that is a power of two: on two cores among
+# 100,000 points in dimension 10 it is 1.4 ms with 200 queries, 2 with 2,000 and 5 with 4,000.
+BATCH = 200
 
 
 def bits_of_bfloat16(values):
@@ -48,7 +51,13 @@ class Backend(Base):
             return np.clip(np.rint(queries * self.scale), -127, 127).astype(np.int8)
         return queries.astype(self.precision, copy=False)
 
+    def least_queries(self, queries):
+        return min(BATCH, queries)
+
     def query(self, queries, k):
-        kind = METRICS[self.metric.like]
-        found = search(self.train, queries, k, kind, exact=True, threads=self.threads, dtype=self.precision)
-        return found.keys.reshape(len(queries), k)
+        kind, answers = METRICS[self.metric.like], []
+        for start in range(0, len(queries), BATCH):
+            batch = queries[start : start + BATCH]
+            found = search(self.train, batch, k, kind, exact=True, threads=self.threads, dtype=self.precision)
+            answers.append(found.keys.reshape(len(batch), k))
+        return answers[0] if len(answers) == 1 else np.concatenate(answers)
