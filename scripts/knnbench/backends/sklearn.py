@@ -42,7 +42,7 @@ class Backend(Base):
     def least_queries(self, queries):
         # Brute force shares the points among its threads rather than the queries, if there are so few (the heuristic of
         # sklearn.metrics._pairwise_distances_reduction.ArgKmin).
-        # Just above four chunks for each thread one of them has a chunk more than the others; with six they are as fast as many.
+        # Just above four chunks a thread one of them has a chunk more than the others; six a thread are as fast as many.
         chunks = get_config()["pairwise_dist_chunk_size"] * self.threads
         brute = self.neighbours._fit_method == "brute"
         return 6 * chunks if brute and 4 * chunks < queries < len(self.neighbours._fit_X) else 1
