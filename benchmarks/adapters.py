@@ -14,7 +14,7 @@ import time
 
 import bare
 import numpy as np
-from shared import entries, fitted, made_by, run_inside  # which puts knnbench on the path
+from shared import entries, fitted, made_by, measured  # which puts knnbench on the path
 
 K, D, SETS, SIZES = 10, 10, (1_000, 100_000), (1, 10, 10_000)
 SAMPLE_S = 0.01  # at least: shorter calls are repeated within a sample
@@ -117,18 +117,13 @@ def main():
     print(f"Medians of {FEWEST} to {MOST} rounds in one process, their range, and the adapter's own time.\n")
     print(f"| backend | points | {' | '.join(f'{size:,} queries' for size in SIZES)} | same ids |")
     print("|---|---|---|---|---|---|", flush=True)
-    for n in SETS:
-        for name, entry in backends.items():
-            found = run_inside(entry, __file__, n)
-            if "reason" in found:
-                print(f"| {name} | {n:,} | {found['reason']} | | | |", flush=True)
-                continue
-            cells = [
-                f"{statistics.median(each['ratios']):.3f} ({min(each['ratios']):.2f} to {max(each['ratios']):.2f}) of"
-                f" {each['seconds'] * 1e3:.3g} ms"
-                for each in found.values()
-            ]
-            print(f"| {name} | {n:,} | {' | '.join(cells)} | {min(each['same'] for each in found.values()):.1%} |", flush=True)
+    for name, n, found in measured(backends, __file__, SETS, 6):
+        cells = [
+            f"{statistics.median(each['ratios']):.3f} ({min(each['ratios']):.2f} to {max(each['ratios']):.2f}) of"
+            f" {each['seconds'] * 1e3:.3g} ms"
+            for each in found.values()
+        ]
+        print(f"| {name} | {n:,} | {' | '.join(cells)} | {min(each['same'] for each in found.values()):.1%} |", flush=True)
 
 
 if __name__ == "__main__":

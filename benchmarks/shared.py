@@ -52,6 +52,20 @@ def run_inside(entry, script, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def measured(backends, script, values, columns):
+    """Run a script with every entry and each of some values: (name, value, what was found).
+
+    Those that cannot do it become rows of a table of so many columns at once.
+    """
+    for value in values:
+        for name, entry in backends.items():
+            found = run_inside(entry, script, value)
+            if "reason" in found:
+                print(f"| {name} | {value:,} | {found['reason']} |{' |' * (columns - 3)}", flush=True)
+            else:
+                yield name, value, found
+
+
 def fitted(entry, train, k):
     """The backend of an entry with these points, its lists in the middle; or why it cannot have them."""
     module = importlib.import_module(f"knnbench.backends.{entry['module']}")

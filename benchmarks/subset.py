@@ -14,7 +14,7 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
-from shared import entries, fitted, made_by, run_inside  # which puts knnbench on the path
+from shared import entries, fitted, made_by, measured  # which puts knnbench on the path
 
 from knnbench.measure.clock import Timing, elapsed_ns
 from knnbench.measure.queries import choose_queries, passes
@@ -86,17 +86,12 @@ def main():
     print("| backend | d | all queries | queries of the subset | of these at least | median ratio | of the rounds |")
     print("|---|---|---|---|---|---|---|", flush=True)
     wrong = {}
-    for d in DIMENSIONS:
-        for name, entry in backends.items():
-            found = run_inside(entry, __file__, d)
-            if "reason" in found:
-                print(f"| {name} | {d} | {found['reason']} | | | | |", flush=True)
-                continue
-            median = statistics.median(found["ratios"])
-            wrong[name, d] = abs(median - 1)
-            whole = f"{found['queries']:,} in {found['whole_s']:.3g} s"
-            span = f"{min(found['ratios']):.3f} to {max(found['ratios']):.3f}"
-            print(f"| {name} | {d} | {whole} | {found['subset']:,} | {found['least']:,} | {median:.3f} | {span} |", flush=True)
+    for name, d, found in measured(backends, __file__, DIMENSIONS, 7):
+        median = statistics.median(found["ratios"])
+        wrong[name, d] = abs(median - 1)
+        whole = f"{found['queries']:,} in {found['whole_s']:.3g} s"
+        span = f"{min(found['ratios']):.3f} to {max(found['ratios']):.3f}"
+        print(f"| {name} | {d} | {whole} | {found['subset']:,} | {found['least']:,} | {median:.3f} | {span} |", flush=True)
     worst = max(wrong, key=wrong.get)
     print(f"\nOff by {statistics.median(wrong.values()):.1%} in the median.")
     print(f"At worst by {wrong[worst]:.1%}: {worst[0]}, d = {worst[1]}.")
