@@ -19,8 +19,8 @@ from shared import entries, fitted, made_by, measured  # which puts knnbench on 
 from knnbench.measure.clock import Timing, elapsed_ns
 from knnbench.measure.queries import choose_queries, passes
 
-K, N, DIMENSIONS, QUERIES = 10, 100_000, (10, 100), (2_000, 10_000, 100_000, 1_000_000)
-FEWEST, MOST, BUDGET_S = 3, 9, 20  # rounds, and the seconds after which there are no more
+K, N, DIMENSIONS, QUERIES = 10, 100_000, (10, 100), (500, 2_000, 10_000, 100_000, 1_000_000)
+FEWEST, MOST, BUDGET_S = 3, 9, 15  # rounds, and the seconds after which there are no more
 PART = 5  # a subset has this part of the time of all queries
 LONG_S = 1.0
 TIMING = {
