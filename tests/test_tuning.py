@@ -238,7 +238,7 @@ timing: {budget_s: 0.01}
 def test_real_cells(project):
     """Tuned, kept, and its overlay measured; an index that is worse is not chosen, and a recall beyond reach is said."""
     (project / "mine.yaml").write_text(OVERLAY)
-    asked = ("dataset=toy-euclidean", "backend=curve", "n_neighbors=10", "hours=0.006")
+    asked = ("dataset=toy-euclidean", "backend=curve", "n_neighbors=10", "hours=0.1")
     call = ("--configfile", "mine.yaml", "--config", *asked)
     done = snakemake("tune", *call, "recall=0.9", cwd=project)
     (folder,) = (project / "results/tune/toy-euclidean/curve-cpu").iterdir()
