@@ -1,10 +1,10 @@
 #!/bin/bash
 # Every ratio of docs/performance.md in one run, as Markdown, about an hour on two cores that have nothing else to do:
-#     benchmarks/all.sh SEED_DIR
-# in the environment of requirements.txt; vs_seed.py says what the folder is. Environments are made first.
+#     benchmarks/all.sh SEED_DIR ANN_BENCHMARKS_DIR
+# in the environment of requirements.txt; vs_seed.py and vs_ann_benchmarks.py say what the folders are. Environments are made first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-seed=$1
+seed=$1 theirs=$2
 unset PYTHONDONTWRITEBYTECODE # which would have every job compile our modules anew
 
 section() {
@@ -19,5 +19,6 @@ done | xargs snakemake --cores 2 -- >&2
 
 section "Adapters" adapters.py
 section "The KeOps page's script" vs_seed.py --seed-dir "$seed"
+section "ann-benchmarks" vs_ann_benchmarks.py --ann-benchmarks "$theirs"
 section "A suite" overhead.py quick
 section "Exact neighbours" truth.py

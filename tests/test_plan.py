@@ -1,12 +1,13 @@
 """The plan: what was measured is scaled, nothing is over its limits, and a budget is spent in order."""
 
+import pandas as pd
 import pytest
 
 from knnbench.config.suite import Cell
 from knnbench.workflow import plan
 from knnbench.workflow.plan import Expected, Size, affordable, expect_cell
 from knnbench.workflow.progress import Progress, in_words
-from knnbench.workflow.seen import Seen, nearest
+from knnbench.workflow.seen import Seen, nearest, read_seen
 
 TIMING = {"max_fit_s": 60, "max_query_s": 10, "pass_s": 10, "min_repeats": 6, "max_repeats": 1000, "budget_s": 0.5}
 BRUTE = {"saves": False, "control": False, "parameters": {}}
@@ -46,6 +47,24 @@ def test_an_index_is_built_once_and_its_failure_ends_all_cells():
 @pytest.mark.parametrize("status", ["unsupported", "oom_host", "crashed", "failed"])
 def test_what_did_not_run_is_expected_to_end_at_once(status):
     assert seconds(BRUTE, SMALL, [seen(status, query_s=None, fit_s=None)])[0] == 3
+
+
+def test_a_curve_that_was_published_is_one_cell_of_its_middle_point(tmp_path):
+    """Its rows have the seconds of the whole cell, each."""
+    rows = pd.DataFrame(
+        {"backend": ["curve-ef10", "curve-ef20", "curve-ef40", "brute"], "query_median_s": [0.2, 0.1, 0.4, 3.0], "cell_s": 30.0}
+        | {"dataset": "data", "device": "cpu", "metric": "euclidean", "status": "ok", "n": 10**4, "d": 10, "queries": 1000}
+        | {"n_neighbors": 10, "residency": "host", "cpu": "a CPU", "import_s": 1.0, "load_s": 0.5, "fit_s": 2.0}
+        | {"index": "saved", "compile_s": None, "first_query_s": 0.2}
+    )
+    (tmp_path / "other").mkdir()
+    rows.to_csv(tmp_path / "other/timings.csv", index=False)
+    points = [{"name": f"curve-ef{ef}", "set": {"ef": ef}} for ef in (10, 20, 40)]
+    found = read_seen(tmp_path / "none", tmp_path, TIMING, {}, {"curve": {"search": points}, "brute": {}})
+    assert {name: len(cells) for name, cells in found.items()} == {"curve": 1, "brute": 1}
+    (curve,), (brute,) = found["curve"], found["brute"]
+    assert curve.query_s == 0.2 and curve.after_s == pytest.approx(30 / 3 - 1.5 - 0.2 - 6 * 0.2)
+    assert brute.query_s == 3.0 and brute.after_s == pytest.approx(30 - 1.5 - 0.2 - 6 * 3.0)
 
 
 def test_an_unknown_backend_is_guessed():

@@ -102,8 +102,7 @@ def expect_cell(cell, size, backend, seen, timing):
             query = timing["max_query_s"] * ratio * 1.01
         if like.status == "timeout_fit":
             fit = timing["max_fit_s"] * size.n * size.d / (like.n * like.d) * 1.01
-        scored = size.q * cell.k * size.d / (like.q * like.k * like.d)
-        fixed = like.before_s + like.compile_s + START_S + max(0.0, like.after_s - START_S) * scored
+        fixed = like.before_s + like.compile_s + max(START_S, like.after_s)
     build = min(fit, timing["max_fit_s"]) + 1 if backend["saves"] else 0.0
     if backend["saves"] and (not finished or fit > timing["max_fit_s"]):
         return NO_INDEX_S, build

@@ -108,7 +108,7 @@ def from_record(record, backend, device):
 
 
 def read_seen(cells_folder, published, timing, machine, backends):
-    """All cells that were measured on this machine, and those of `published`.
+    """All cells that were measured on this machine, and those of `published`; of a cell with points, a cell of its middle one.
 
     Parameters
     ----------
@@ -123,6 +123,7 @@ def read_seen(cells_folder, published, timing, machine, backends):
     seen : dict, backend -> list of Seen
     """
     rows = []
+    builds = {name: point["build"] for name, point in points_of(backends).items()}
     for path in sorted(cells_folder.glob("*/*/k*.round*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         backend, device = path.parent.name.rsplit("-", 1)
@@ -131,11 +132,14 @@ def read_seen(cells_folder, published, timing, machine, backends):
         rows += [row | {"here": True}] if row else []
     for path in sorted(published.glob("*/timings.csv")):
         timings = read_csv(path)
-        rows += timings[timings["residency"] == "host"].assign(here=False).to_dict("records")
-    builds = {name: point["build"] for name, point in points_of(backends).items()}
+        timings = timings[timings["residency"] == "host"].assign(here=False)
+        timings["backend"] = timings["backend"].map(lambda name: builds.get(name, name))
+        for _, points in timings.groupby(["dataset", "backend", "device", "n_neighbors"], sort=False):
+            middle = points.sort_values("query_median_s", ignore_index=True).iloc[points["query_median_s"].count() // 2]
+            rows.append(middle.to_dict() | {"cell_s": middle["cell_s"] / len(points)})
     seen = {}
     for found in filter(None, (from_row(row, timing) for row in rows)):
-        seen.setdefault(builds.get(found.backend, found.backend), []).append(found)
+        seen.setdefault(found.backend, []).append(found)
     return seen
 
 
