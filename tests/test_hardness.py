@@ -200,10 +200,9 @@ def test_the_page_says_it(results, tmp_path):
     assert '<a href="#hardness">' in text
 
 
-@pytest.mark.parametrize("folder", [OLD, ROOT / "published/cpu-2core"], ids=lambda path: path.name)
-def test_earlier_results_say_nothing_of_it(folder, tmp_path):
-    assert list(read(folder).datasets.columns) == list(DATASET) and read(folder).datasets.empty
-    assert 'id="hardness"' not in page(folder, tmp_path)
+def test_earlier_results_say_nothing_of_it(tmp_path):
+    assert list(read(OLD).datasets.columns) == list(DATASET) and read(OLD).datasets.empty
+    assert 'id="hardness"' not in page(OLD, tmp_path)
 
 
 def test_tables_that_do_not_agree_are_found(results):
