@@ -151,7 +151,7 @@ def test_an_archive_as_baseline_and_the_gate(baseline, tmp_path, project):
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    "folder", [PUBLISHED / "v1", PUBLISHED / "v2", ROOT / "published/cpu-2core"], ids=lambda path: path.name
+    "folder", [PUBLISHED / "v1", PUBLISHED / "v2", PUBLISHED / "v3", ROOT / "published/cpu-2core"], ids=lambda path: path.name
 )
 def test_every_version_is_readable(folder, tmp_path):
     """Tables of each version are right, and the page, the tables and the claims can be made of them."""

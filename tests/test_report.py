@@ -25,7 +25,7 @@ WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 def make_folder(folder):
     """Published results with what they lack: rounds, batches, a GPU, subsets, controls, and a title to be afraid of."""
-    shutil.copytree(ROOT / "published/cpu-2core", folder, ignore=shutil.ignore_patterns("report.html"))
+    shutil.copytree(ROOT / "tests/published/v3", folder)
     rows = pd.read_csv(folder / "timings.csv", dtype=object).to_dict("records")
     keops = {
         row["n_neighbors"]: row for row in rows if (row["dataset"], row["backend"], row["device"]) == ("rd-a", "keops", "cpu")
@@ -349,7 +349,7 @@ def test_tables_compile(folder, tmp_path):
 def test_nothing_was_measured(tmp_path):
     """A suite whose cells are all unavailable has a report, tables, claims and figures, too, and they say so."""
     folder = tmp_path / "results"
-    shutil.copytree(ROOT / "published/cpu-2core", folder)
+    shutil.copytree(ROOT / "tests/published/v3", folder)
     for name in ("timings.csv", "comparisons.csv", "batches.csv", "samples.csv.gz"):
         table = pd.read_csv(folder / name)
         table = table[table["status"] == "unavailable"] if name == "timings.csv" else table.iloc[:0]
