@@ -169,6 +169,26 @@ def test_a_setting_that_was_lucky_once_is_not_chosen(tmp_path):
     assert min(each.seconds for each in once) >= best.seconds
 
 
+@pytest.mark.parametrize("hours", [0.4, 0.6, 50])
+def test_a_second_call_measures_nothing_whatever_the_race_showed(tmp_path, hours):
+    """Neither when the time was up nor when nothing was left to try, though other settings are the fastest since."""
+    entry = GRAPH | {"build": {"M": [16, 20], "efConstruction": 200}, "search": {"ef": [150, 160]}, "tune": {}}
+    generator = np.random.default_rng(int(10 * hours))
+    settings = tune(Model(tmp_path, entry, lambda times: generator.uniform(0.5, 2)), 0.95, hours, 0, print)
+    again = Model(tmp_path, entry)
+    assert tune(again, 0.95, hours, 0, print) == settings and not again.ran
+
+
+def test_waiting_for_others_is_not_time_that_was_spent(tmp_path):
+    class Waits(Bench):
+        def run(self, words, log):
+            name = "cell.json" if "--out" in words else "fit.json"
+            (tmp_path / name).write_text(json.dumps({"waited_s": 1000.0}))
+
+    Waits(tmp_path, GRAPH, ["cell"], 10, {}).measure(tmp_path, {"M": 16}, [{"ef": 10}], HALVES[0], 0, {})
+    assert -2000 < json.loads((tmp_path / "setting.json").read_text())["took_s"] < -1900
+
+
 def test_where_little_can_be_chosen_it_ends(tmp_path):
     entry = {key: value for key, value in GRAPH.items() if key != "tune"} | {"search": {"ef": [10, 12]}}
     said = []
@@ -238,7 +258,7 @@ timing: {budget_s: 0.01}
 def test_real_cells(project):
     """Tuned, kept, and its overlay measured; an index that is worse is not chosen, and a recall beyond reach is said."""
     (project / "mine.yaml").write_text(OVERLAY)
-    asked = ("dataset=toy-euclidean", "backend=curve", "n_neighbors=10", "hours=0.1")
+    asked = ("dataset=toy-euclidean", "backend=curve", "n_neighbors=10", "hours=1")
     call = ("--configfile", "mine.yaml", "--config", *asked)
     done = snakemake("tune", *call, "recall=0.9", cwd=project)
     (folder,) = (project / "results/tune/toy-euclidean/curve-cpu").iterdir()

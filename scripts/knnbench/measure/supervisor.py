@@ -79,7 +79,7 @@ def supervise(arguments, threads, command):
             outcome = measure_quietly(arguments, command, threads, facts)
             if arguments.search:
                 outcome = measure_the_rest(arguments, command, threads, outcome)
-            outcome.found["cell_s"] = round(time.monotonic() - begun, 3)
+            outcome.found |= {"cell_s": round(time.monotonic() - begun, 3), "waited_s": round(waited, 3)}
     status, reason = statuses.conclude(outcome, arguments.device)
     had_gpu = not facts.get("gpu", UNKNOWN).startswith(UNKNOWN)
     if had_gpu and status in ("failed", "crashed", "timeout_fit", "timeout_query") and gpu.describe().startswith(UNKNOWN):

@@ -52,7 +52,7 @@ class Bench:
     def __init__(self, folder, entry, command, n_neighbors, timing):
         self.folder, self.entry, self.command, self.k, self.timing = folder, entry, command, n_neighbors, timing
 
-    def measure(self, folder, build, searches, half, number, timing, index=None):
+    def measure(self, folder, build, searches, half, number, timing, index=None, raced=False):
         """Measure searches of a build, unless that was done before.
 
         Parameters
@@ -63,14 +63,15 @@ class Bench:
         number : int, of the build: another seed for each
         timing : dict, what differs from the bench's own
         index : Path, the folder of a step of the same build whose index is there; None to build one
+        raced : bool, kept with it: whether the fastest are measured again
 
         Returns
         -------
         record : dict, of the cell
         """
         if not (folder / "setting.json").exists():
-            begun = time.monotonic()
             folder.mkdir(parents=True, exist_ok=True)
+            begun, records = time.monotonic(), [folder / "cell.json"]
             words = [*self.command, "--parameters", json.dumps(self.entry["parameters"] | build), "--build", str(number)]
             asked = ["--n-neighbors", str(self.k), "--timing", json.dumps(self.timing | timing), "--half", half]
             asked += ["--search", json.dumps(searches)] if "search" in self.entry else []
@@ -78,9 +79,11 @@ class Bench:
                 if self.entry["saves"] and not index:
                     self.drop(folder / "index")
                     self.run([*words, "--index", folder], log)
+                    records.append(folder / "fit.json")
                 asked += ["--index", index or folder] if self.entry["saves"] else []
                 self.run([*words, *asked, "--out", folder / "cell.json"], log)
-            step = {"build": build, "searches": searches, "took_s": time.monotonic() - begun}
+            waited_s = sum(read_json(record).get("waited_s", 0.0) for record in records)  # for others on this machine
+            step = {"build": build, "searches": searches, "raced": raced, "took_s": time.monotonic() - begun - waited_s}
             write_atomically(folder / "setting.json", json.dumps(step))
         return read_json(folder / "cell.json")
 
@@ -91,14 +94,15 @@ class Bench:
     def drop(self, index):
         shutil.rmtree(index) if index.is_dir() and not index.is_symlink() else index.unlink(missing_ok=True)
 
-    def steps(self):
-        """What was measured for tuning, in its order: a list of (folder, its setting.json)."""
-        return [(path.parent, read_json(path)) for path in sorted(self.folder.glob("step*/setting.json"))]
+    def steps(self, raced=True):
+        """What was measured for tuning, in its order: a list of (folder, its setting.json); `raced`: with what was raced."""
+        found = [(path.parent, read_json(path)) for path in sorted(self.folder.glob("step*/setting.json"))]
+        return [(folder, step) for folder, step in found if raced or not step.get("raced")]
 
-    def settings(self):
+    def settings(self, raced=True):
         """What was measured for tuning, of the entry as it is now: a list of Setting; medians of what was measured again."""
         space, found, build_s = Space(self.entry), {}, {}
-        for folder, step in self.steps():
+        for folder, step in self.steps(raced):
             record, build = read_json(folder / "cell.json"), step["build"]
             searching_s = step["took_s"]
             if (folder / "fit.json").exists():
@@ -121,10 +125,10 @@ class Bench:
             settings.append(Setting(**known))
         return settings
 
-    def step(self, build, searches):
+    def step(self, build, searches, raced=False):
         """Measure searches of a build for tuning, in a folder of its own."""
         folder = self.folder / f"step{len(self.steps()):03}"
-        self.measure(folder, build, searches, HALVES[0], 0, BRIEF, self.index_of(build))
+        self.measure(folder, build, searches, HALVES[0], 0, BRIEF, self.index_of(build), raced)
 
     def index_of(self, build):
         """The folder of a step whose index of this build is there, or None."""
@@ -143,14 +147,17 @@ def candidates(settings, recall):
 
 
 def tune(bench, recall, hours, seed, say):
-    """Measure settings for as long as there is time.
+    """Measure settings for as long as there is time, and race the fastest of them.
+
+    Whether there is more to do depends on nothing that was raced: a second call ends where the first one did.
 
     Parameters
     ----------
     bench : Bench
     recall : float
     hours : float
-        Of builds and cells, with those that were measured before and those of the comparison in the end.
+        Of builds and cells, with those that were measured before and those of the comparison in the end; not what others had
+        this machine for meanwhile.
     seed : int
     say : callable, of a line
 
@@ -160,7 +167,7 @@ def tune(bench, recall, hours, seed, say):
     """
     space = Space(bench.entry)
     while True:
-        settings, took_s = bench.settings(), [step["took_s"] for _, step in bench.steps()]
+        settings, took_s = bench.settings(raced=False), [step["took_s"] for _, step in bench.steps(raced=False)]
         steps, spent_s = len(took_s), sum(took_s)
         best = fastest(settings, recall)
         if steps:
@@ -178,7 +185,8 @@ def tune(bench, recall, hours, seed, say):
             bench.drop_indexes()
             return settings
         bench.step(*proposed)
-        ranked = sorted((each for each in bench.settings() if each.seconds < math.inf), key=lambda each: each.seconds)
+        measured = bench.settings(raced=False)
+        ranked = sorted((each for each in measured if each.seconds < math.inf), key=lambda each: each.seconds)
         enough = [each.build for each in ranked if each.recall >= recall]
         bench.drop_indexes([build for number, build in enumerate(enough) if build not in enough[:number]][:LEADERS])
 
@@ -198,7 +206,7 @@ def race(bench, recall):
         if not behind:
             return settings
         least = min(behind, key=lambda each: each.measured)
-        bench.step(least.build, [each.search for each in leaders if each.build == least.build])
+        bench.step(least.build, [each.search for each in leaders if each.build == least.build], raced=True)
 
 
 def hold_out(bench, settings):
