@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from knnbench.exchange.version import code_version
-from knnbench.results.tables import read_csv
+from knnbench.results.tables import measured_between, read_csv
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,7 +21,6 @@ def main():
     arguments = parser.parse_args()
 
     timings = read_csv(arguments.timings)
-    started = timings["started"].dropna()
     code = code_version(ROOT)
     if code.reason:
         print(f"Of the code: {code.reason}")
@@ -29,7 +28,7 @@ def main():
         "commit": code.commit,  # of the code that gathered the tables; cells may be older
         "changed": code.changed,
         "code_reason": code.reason,
-        "measured": [started.min(), started.max()] if len(started) else None,
+        "measured": measured_between(timings),
         "nodes": sorted(timings["node"].dropna().unique()),
         "python": platform.python_version(),
         "snakemake": version("snakemake"),

@@ -31,7 +31,9 @@ figures: {formats: [svg]}
 """
 KILLS = 20
 # Columns that another run of the same cells does not repeat.
-OF_A_RUN = re.compile(r"_s$|_bytes$|_joules|flags|attempts|others_cpus|load_|repeats|calls|fraction|started|governor|gpu_")
+OF_A_RUN = re.compile(
+    r"_s$|_bytes$|_joules|flags|attempts|others_cpus|load_|repeats|calls|fraction|started|ended|governor|gpu_"
+)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from knnbench.results.flags import is_no_control
 from knnbench.results.gather import left_out, row
 from knnbench.results.machines import by_machine, rounds_by_machine
 from knnbench.results.pairs import compare
-from knnbench.results.tables import COMPARISON
+from knnbench.results.tables import COMPARISON, measured_between
 from knnbench.results.words import summarise
 from plot_roofline import draw as draw_roofline
 from plot_speed import draw
@@ -153,6 +153,18 @@ def test_rounds_report_the_worst_and_keep_every_sample(order):
     assert (got["status"], got["reason"], got["rounds"], got["repeats"]) == ("crashed", "because of crashed", 3, 7)
     assert got["query_median_s"] is None and got["query_max_s"] == 7
     assert len([each for each in sample_rows(Cell("data", "fast", "cpu", 10), records) if each["batch"] is None]) == 7
+
+
+def test_a_cell_lasts_from_its_first_round_to_its_last():
+    times = [("2026-01-01T02:00:00Z", "2026-01-01T02:05:00Z"), ("2026-01-01T01:00:00Z", "2026-01-01T01:05:00Z")]
+    records = [record(started=started, ended=ended) for started, ended in times]
+    got = row(CONFIG, Cell("data", "fast", "cpu", 10), DATASET, records, "host", CEILING)
+    assert (got["started"], got["ended"]) == ("2026-01-01T01:00:00Z", "2026-01-01T02:05:00Z")
+    never = row(CONFIG, Cell("data", "fast", "cpu", 10), DATASET, [record("skipped", (), started=None)], "host", CEILING)
+    assert measured_between(pd.DataFrame([got, never])) == ["2026-01-01T01:00:00Z", "2026-01-01T02:05:00Z"]
+    # Older tables do not know when a cell ended.
+    assert measured_between(pd.DataFrame([got, never]).assign(ended=None)) == ["2026-01-01T01:00:00Z"] * 2
+    assert measured_between(pd.DataFrame([never])) is None
 
 
 def test_rounds_are_pooled():

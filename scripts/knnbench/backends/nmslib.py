@@ -35,11 +35,11 @@ class Backend(Base):
     def unsupported(self, k, n, d):
         return None if self.metric.like in SPACES else f"NMSLIB has no {self.metric.name} metric"
 
-    def opened(self):
-        return nmslib.init(method="hnsw", space=SPACES[self.metric.like])
+    def open(self):
+        self.index, self.set_to = nmslib.init(method="hnsw", space=SPACES[self.metric.like]), None
 
     def fit(self, train):
-        self.index = self.opened()
+        self.open()
         self.index.addDataPointBatch(train)
         yield "transfer"
         yield "train"
@@ -50,7 +50,7 @@ class Backend(Base):
         self.index.saveIndex(str(path))
 
     def load(self, path):
-        self.index = self.opened()
+        self.open()
         self.index.loadIndex(str(path))
 
     def set_search(self, efSearch):
@@ -58,5 +58,7 @@ class Backend(Base):
 
     def query(self, queries, k):
         # Of fewer candidates than k it would give fewer, and those worse. Its successors take k then, by themselves.
-        self.index.setQueryTimeParams({"efSearch": max(self.efSearch, k)})
+        if (candidates := max(self.efSearch, k)) != self.set_to:  # to say so costs as much as to search a little
+            self.index.setQueryTimeParams({"efSearch": candidates})
+            self.set_to = candidates
         return padded([ids for ids, _ in self.index.knnQueryBatch(queries, k, self.threads)], k)

@@ -4,6 +4,7 @@ import numpy as np
 from usearch.index import Index, MetricKind
 
 from knnbench.backends.base import Backend as Base
+from knnbench.backends.base import padded
 
 # Of unit vectors the inner product ranks as the angle does, and divides nothing.
 METRICS = {"euclidean": MetricKind.L2sq, "angular": MetricKind.IP, "inner-product": MetricKind.IP}
@@ -54,6 +55,6 @@ class Backend(Base):
         found = self.index.search(queries, k, threads=self.threads)
         ids = np.atleast_2d(found.keys).view(np.int64)
         if len(queries) == 1:  # then only what was found is there
-            return np.pad(ids, ((0, 0), (0, k - ids.shape[1])), constant_values=-1)
+            return padded(ids, k)
         ids[np.arange(k) >= found.counts[:, None]] = -1
         return ids

@@ -16,7 +16,7 @@ from knnbench.draw.page_rows import COLUMNS, chart_rows, claim_rows, dataset_ent
 from knnbench.results.curves import RECALLS, STANDS_AT
 from knnbench.results.folder import read, read_table
 from knnbench.results.recommend import LISTED, NEAR
-from knnbench.results.tables import controls_apart
+from knnbench.results.tables import controls_apart, measured_between
 from knnbench.results.words import typical_k
 
 PAGE = Path(__file__)  # whose template, style and script lie beside it
@@ -110,7 +110,7 @@ def page(folder, claims, logs):
     pictures = {
         key: picture(chart_rows(here, results), encodings) for key, here in near.groupby(["dataset", "machine"], sort=False)
     }
-    ran, started = timings.dropna(subset=["versions"]), timings["started"].dropna()
+    ran, measured = timings.dropna(subset=["versions"]), measured_between(timings)
     table, _ = controls_apart(read_table(folder, "timings"))
     cells = table[table["residency"] == "host"]["status"].value_counts()
     origin = folder / "provenance.json"
@@ -124,7 +124,7 @@ def page(folder, claims, logs):
         library=Markup(vl_convert.javascript_bundle().replace("</script", "<\\/script")),
         data=Markup(json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")),
         machines=machine_entries(timings),
-        measured=f"{started.min()} to {started.max()}" if len(started) else "nothing",
+        measured=" to ".join(measured) if measured else "nothing",
         cells=int(cells.sum()),
         statuses=", ".join(f"{count} {status}" for status, count in cells.items()),
         k=k,

@@ -44,7 +44,6 @@ def supervise(arguments, threads, command):
     for answer in (statuses.answer_of(out), *out.parent.glob(statuses.answer_of(out, "*").name)):  # of an earlier measurement
         answer.unlink(missing_ok=True)
     arrived, waited = time.monotonic(), 0.0
-    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     cpus = len(os.sched_getaffinity(0))
     lacking = f"{threads} threads were asked for, and this machine gives {cpus} CPUs" if threads > cpus else ""
     no_gpu = arguments.device == "gpu" and not gpu.count()
@@ -57,7 +56,7 @@ def supervise(arguments, threads, command):
         return
     known = {
         "schema_version": statuses.SCHEMA_VERSION,
-        "started": started,
+        "started": utc_time(),
         "parameters": arguments.parameters,
         "threads_asked": threads,
         "environment": arguments.spec.stem,
@@ -94,7 +93,11 @@ def supervise(arguments, threads, command):
     # The kernel's figure of a whole life starts again when the worker resets its peak.
     parts = [found, *found.get("points", {}).values()]
     peak = max([outcome.max_rss_bytes, *(part.pop("peak_rss_bytes", 0) for part in parts)])
-    write(out, known | {"max_rss_bytes": peak} | found | {"status": status, "reason": reason}, job)
+    write(out, known | {"max_rss_bytes": peak, "ended": utc_time()} | found | {"status": status, "reason": reason}, job)
+
+
+def utc_time():
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def write(out, written, job, note=finish):

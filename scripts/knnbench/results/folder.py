@@ -25,7 +25,7 @@ ADDED = (  # noqa: SIM905
     " flags governor gpu_celsius gpu_joules_per_query gpu_slowed_by gpu_sm_mhz index index_bytes least_bytes"
     " least_operations others_cpus prunes single_calls single_first_s single_p50_s single_p95_s single_p99_s"
     " wrong_neighbors cell_s compile_s queries_timed fit_low_s fit_high_s recall_low recall_high recall_p05 recall_p25"
-    " recall_p50 recall_zero control precision family setting"
+    " recall_p50 recall_zero control precision family setting ended"
 ).split()
 EMPTY = {"comparisons": COMPARISON, "batches": BATCH, "datasets": DATASET, "controls": ("control",)}
 

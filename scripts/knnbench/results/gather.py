@@ -195,5 +195,6 @@ def row(config, cell, dataset, records, residency, ceiling):
         "attempts": max(record["machine"].get("attempts", 1) for record in records),
         "others_cpus": max_of_known([record.get("noise", {}).get("others_cpus") for record in records]),
         "dataset_sha256": worst.get("dataset", {}).get("sha256"),
-        "started": worst["started"],
+        "started": min((record["started"] for record in records if record["started"]), default=None),
+        "ended": max((record.get("ended", record["started"]) for record in records if record["started"]), default=None),
     }

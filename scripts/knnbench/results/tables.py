@@ -22,7 +22,7 @@ TEXT = (
     ),
     *("flags", "index"),
     *("precision", "environment", "versions", "parameters", "node", "cpu", "governor", "gpu", "gpu_slowed_by"),
-    *("dataset_sha256", "started"),
+    *("dataset_sha256", "started", "ended"),
     *("origin", "machine", "faster", "slower", "verdict", "claim", "says", "missing", "left_out"),
     *("name", "source", "along", "sizes", "time", "before", "after", "baseline_status", "why", "between"),
 )
@@ -66,6 +66,12 @@ def controls_apart(timings):
     """
     control = timings.get("control", pd.Series(False, timings.index)).astype(str) == "True"
     return timings[~control], timings[control]
+
+
+def measured_between(timings):
+    """When the first cell of timings.csv started and the last one ended, in UTC; None if none did."""
+    started = timings["started"].dropna()
+    return [started.min(), timings["ended"].fillna(started).max()] if len(started) else None
 
 
 def read_rows(path, **options):
