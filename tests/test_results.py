@@ -162,8 +162,9 @@ def test_a_cell_lasts_from_its_first_round_to_its_last():
     assert (got["started"], got["ended"]) == ("2026-01-01T01:00:00Z", "2026-01-01T02:05:00Z")
     never = row(CONFIG, Cell("data", "fast", "cpu", 10), DATASET, [record("skipped", (), started=None)], "host", CEILING)
     assert measured_between(pd.DataFrame([got, never])) == ["2026-01-01T01:00:00Z", "2026-01-01T02:05:00Z"]
-    # Older tables do not know when a cell ended.
+    # Older tables do not know when a cell ended, and lack the column where they were not upgraded.
     assert measured_between(pd.DataFrame([got, never]).assign(ended=None)) == ["2026-01-01T01:00:00Z"] * 2
+    assert measured_between(pd.DataFrame([got, never]).drop(columns="ended")) == ["2026-01-01T01:00:00Z"] * 2
     assert measured_between(pd.DataFrame([never])) is None
 
 

@@ -71,7 +71,7 @@ def controls_apart(timings):
 def measured_between(timings):
     """When the first cell of timings.csv started and the last one ended, in UTC; None if none did."""
     started = timings["started"].dropna()
-    return [started.min(), timings["ended"].fillna(started).max()] if len(started) else None
+    return [started.min(), timings.get("ended", started).fillna(started).max()] if len(started) else None
 
 
 def read_rows(path, **options):
