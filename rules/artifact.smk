@@ -16,13 +16,14 @@ rule make_artifact:
         "logs/make_artifact/{suite}.log",
     params:
         claims=lambda wildcards: json.dumps(config["claims"]),
+        claimed=lambda wildcards: json.dumps(claimed(config), sort_keys=True),
         receipts=[path for name in DATASETS for path in resources.receipts(config, name)],
         data=["--data"] * config["artifact_data"],
     message:
         "Pack suite {wildcards.suite}"
     shell:
         "{params.python} {input.code[0]:q} --results {input.results:q} --claims {params.claims:q}"
-        " --cells results/cells --logs logs --receipts {params.receipts:q} {params.data:q} --out {output:q} > {log:q} 2>&1"
+        " --claimed {params.claimed:q} --cells results/cells --logs logs --receipts {params.receipts:q} {params.data:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule artifact:

@@ -90,7 +90,9 @@ def tuned_words(wildcards):
 
 
 def tuned_of(wildcards):
-    """What its numbers depend on besides the dataset, as a text."""
+    """What its numbers depend on besides the dataset and the settings that are tried, as a text."""
     cell = tuned()
     made_of = content(*cell_code(cell), SPECS / f"{cell_environment(cell)}.yaml")
-    return json.dumps([made_of, index_flags(cell), query_flags(config["timing"])])
+    parameters = config["backends"][cell.backend]["entry"]["parameters"]
+    flags = index_flags(cell, parameters=parameters)
+    return json.dumps([made_of, flags, query_flags(config["timing"])])

@@ -33,6 +33,7 @@ from knnbench.config.suite import (
     LATER,
     TABLES,
     cells,
+    claimed,
     downloads,
     figures,
     own_files,
@@ -79,8 +80,6 @@ with told():
     CLUSTER = workflow.remote_exec or config["cluster"]["queue"]
     if CLUSTER:
         check_cluster(config)
-    else:
-        check_machine(config["timing"], machine.describe("cpu"), len(os.sched_getaffinity(0)))
 
 SUITE = config["suite"]
 RESOURCES = config["resources_dir"]

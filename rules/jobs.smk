@@ -1,5 +1,7 @@
 """How jobs are run: their code, interpreters, environments and flags."""
 
+import functools
+
 from snakemake.io import apply_wildcards
 
 
@@ -85,15 +87,20 @@ needed = {cell_environment(cell) for cell in CELLS} | set(CEILINGS.values())
 ENVIRONMENTS = sorted(path for env in needed for path in environment(env))
 
 
-def check_triggers():
-    """When the jobs are listed, for Snakemake does not know its triggers before."""
+@functools.cache
+def check_measuring():
+    """When the jobs are listed: Snakemake does not know its triggers before, and what only draws asks nothing of the machine."""
     with told():
         run.check_triggers(map(str, workflow.dag_settings.rerun_triggers))
+        if not CLUSTER:
+            check_machine(
+                config["timing"], machine.describe("cpu"), len(os.sched_getaffinity(0))
+            )
 
 
 def dataset_receipt(wildcards):
     """The receipt of a dataset's download; the user's own files are known by their content instead: made_from."""
-    check_triggers()
+    check_measuring()
     return [] if KEPT_BY_OTHERS else resources.receipts(config, wildcards.dataset)
 
 
@@ -101,7 +108,7 @@ SEED = config["timing"]["seed"]
 
 
 def cell_code(wildcards):
-    check_triggers()
+    check_measuring()
     backend = config["backends"][wildcards.backend]
     return code("measure_cell.py", f"knnbench/backends/{backend['module']}.py")
 
@@ -124,13 +131,14 @@ def first_index(wildcards):
     return index_of(wildcards, 0) if wildcards.round != "0" else []
 
 
-def index_flags(wildcards):
-    """What changes a fit, as flags of the script."""
+def index_flags(wildcards, **changes):
+    """What changes a fit, as flags of the script; `changes` are of the backend's entry."""
     env = cell_environment(wildcards)
     prefix = f"{RESOURCES}/environments/{env}" if environment(env) else None
     # The pipeline's, which only controls run in, is the one that is here.
     unpinned = (config["deployment"] == "none" or env == "pipeline") and not CONDA
-    return fit_flags(config["backends"][wildcards.backend], config["timing"], prefix, unpinned)
+    backend = config["backends"][wildcards.backend] | changes
+    return fit_flags(backend, config["timing"], prefix, unpinned)
 
 
 def cell_flags(wildcards):

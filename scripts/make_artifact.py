@@ -15,11 +15,12 @@ def main():
     parser.add_argument("--cells", type=Path, required=True, help="folder of the records")
     parser.add_argument("--logs", type=Path, required=True)
     parser.add_argument("--claims", type=json.loads, required=True, help="section of the configuration, JSON")
+    parser.add_argument("--claimed", type=json.loads, required=True, help="entries that claims name and the suite lacks, JSON")
     parser.add_argument("--receipts", type=Path, nargs="*", default=[], help="of downloads")
     parser.add_argument("--data", action="store_true", help="put the files of datasets in")
     parser.add_argument("--out", type=Path, required=True, help="the archive")
     asked = parser.parse_args()
-    make_artifact(asked.results, asked.cells, asked.logs, asked.claims, asked.receipts, asked.data, asked.out)
+    make_artifact(asked.results, asked.cells, asked.logs, asked.claims, asked.claimed, asked.receipts, asked.data, asked.out)
 
 
 if __name__ == "__main__":

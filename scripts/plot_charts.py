@@ -25,9 +25,9 @@ BARS = ("memory", "phases")
 def panel(kind, rows, batches, look, k):
     """Specification of one machine's chart."""
     make, title, every_k = VIEWS[kind]
-    done = rows.dropna(subset=["query_median_s"])
-    chosen = done if every_k else done[done["n_neighbors"] == k]
     first = rows.iloc[0]
+    rows = rows if every_k else rows[rows["n_neighbors"] == k]
+    chosen = rows.dropna(subset=["query_median_s"])
     marks = "NumPy in, NumPy out." if kind in BARS else f"{key(chosen)} NumPy in, NumPy out.".strip()
     subtitle = [first["machine"], *textwrap.wrap(marks, WIDTH)] if first["machine"] else textwrap.wrap(marks, WIDTH)
     cells = rows[~rows["control"]]

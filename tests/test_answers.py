@@ -12,9 +12,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from knnbench.config.names import plain
+from knnbench.draw.page_rows import interval_bars
 from knnbench.draw.typeset import Latex, Markdown, write_table
 from knnbench.results.claims import UNKNOWN, check, choose, overall, time_of, verdict_of
-from knnbench.results.findings import break_even, break_even_words, number, seconds
+from knnbench.results.findings import break_even, break_even_words, findings, number, seconds
 from knnbench.results.recommend import recommend
 from knnbench.results.scaling import crossings, exponent, exponents
 
@@ -180,6 +181,33 @@ def test_break_even_in_words():
         "tree pays off from the first query.",
     ]
     assert break_even(frame(tree=(0, 1, True, True))) == (None, [])
+    rows.loc[rows["name"] == "slow", ["query_low_s", "query_high_s"]] = math.nan  # as others' results are
+    rows.loc[rows["name"] == "near", "fit_s"] = math.nan
+    rows.loc[rows["name"] == "tree", "status"] = "low_recall"
+    _, sentences = break_even_words(rows, ["slow", "near", "tree"])
+    assert sentences == ["slow pays off after 1,000 queries."]
+    assert break_even(rows[rows["name"] == "brute"].assign(status="low_recall")) == (None, [])
+
+
+def test_what_is_not_known_of_others_results_is_said():
+    """They may have no interval, no fit and no recall."""
+    rows = frame(theirs=(math.nan, 1, False, False), other=(1, 2, False, False), brute=(1, 4, True, False))
+    rows = rows.assign(at="", compile_s=math.nan, flags=None, rounds=1, wrong_neighbors=math.nan)
+    speeds = {"queries_per_s_low": rows["queries"] / rows["query_high_s"]}
+    rows = rows.assign(**speeds, queries_per_s_high=rows["queries"] / rows["query_low_s"])
+    nothing = ["query_low_s", "query_high_s", "queries_per_s_low", "queries_per_s_high", "recall"]
+    rows.loc[rows["name"] == "theirs", nothing] = math.nan
+    comparisons = pd.DataFrame(columns=["dataset", "n_neighbors", "residency", "machine", "faster", "slower", "verdict"])
+    said = dict(findings(rows, comparisons, 10))
+    assert said["Fastest approximate"] == "theirs: 100 queries/s at K = 10 (its interval is not known), recall not known"
+    assert said["Cost to build"].startswith("brute fits in 1 s; how long theirs fits is not known")
+    assert "theirs: its interval is not known." in said["How sure?"]
+    said = dict(findings(rows.assign(query_median_s=[3, 2, 4]), comparisons, 10))
+    assert "no other approximate one's interval overlaps; that of theirs is not known" in said["How sure?"]
+    assert not any("nan" in words or "no number" in words for words in said.values())
+    bars = [{"low": 10.0, "high": 100.0}, {"low": math.nan, "high": math.nan}, {"low": 20.0, "high": 50.0}]
+    interval_bars(bars)
+    assert "left" not in bars[1] and (bars[0]["left"], bars[0]["width"]) == (0, 100)
 
 
 def test_numbers_in_words():
@@ -283,6 +311,10 @@ def test_recommend():
     assert recommend(problem(recall=0.999), curve) == ([], [("graph", "recall 0.990 at data, n = 1000, d = 10, K = 10, ef=40")])
     unknown = [candidate("theirs", 0.1, recall=None), *curve]
     assert recommend(problem(), unknown)[1] == [("theirs", "no recall is known at data, n = 1000, d = 10, K = 10")]
+    bare = dict.fromkeys(("queries_per_s_low", "queries_per_s_high", "single_p50_s"))
+    ranked, out = recommend(problem(), [candidate("bare", 0.1, **bare), candidate("unbuilt", 0.1, fit_s=None)])
+    assert out == [("unbuilt", "no time of a fit is known at data, n = 1000, d = 10, K = 10")]
+    assert [ranked[0][key] for key in ("low", "total", "high")] == pytest.approx([11, 11, 11])
     twice = [candidate("brute", 1.0, status="timeout_query", queries_per_s=None), candidate("brute", 1.0)]  # of two folders
     assert [each["name"] for each in recommend(problem(), twice)[0]] == ["brute"]
 

@@ -80,9 +80,24 @@ SUITE = (
 )
 
 
+# Claims that name what the suite does not use.
+MINE = """
+datasets:
+  elsewhere: {title: Elsewhere, metric: euclidean, source: normal, n: 100, d: 3, queries: 10}
+  secret: {title: Secret, metric: euclidean, source: normal, n: 100, d: 3, queries: 10}
+backends:
+  mine: {label: Mine, module: faiss, exact: true, environments: {cpu: faiss-cpu}}
+claims:
+  others:
+    {says: mine is slower, datasets: [toy-euclidean, elsewhere], ratio: [1, 2],
+     slower: {backends: [mine-cpu]}, faster: {backends: ["faiss-*-cpu"]}}
+"""
+
+
 def test_made_checked_moved_drawn_measured_and_compared(project, tmp_path, offline):
     timing = "timing={rounds: 2, budget_s: 0.1, max_fit_s: 3600, max_query_s: 3600}"
-    settings = ("--config", "suite=test", SUITE, timing)
+    (project / "mine.yaml").write_text(MINE)
+    settings = ("--configfile", "mine.yaml", "--config", "suite=test", SUITE, timing)
     snakemake("--quiet", "rules", *settings, "--", "artifact", cwd=project)
     first = project / "results/test/artifact.zip"
     kept = first.read_bytes()
@@ -129,7 +144,12 @@ def test_made_checked_moved_drawn_measured_and_compared(project, tmp_path, offli
     assert found.passed(), [(issue.check.identifier, issue.message) for issue in found.get_issues()]
     assert {check.identifier for check in found.skipped_checks} <= set(RECOMMENDED)
 
-    drawn = run(folder, "--quiet", "rules", "--", "rerender").stdout
+    experiment = yaml.safe_load((folder / "experiment.yaml").read_text())
+    assert {*experiment["datasets"]} == {"toy-euclidean", "toy-hyperbolic", "elsewhere", "truth_k"}
+    assert {"mine", "keops"} < {*experiment["backends"]} and "hnswlib" not in experiment["backends"]
+    # Nothing that draws asks for the CPUs of the machine that measured.
+    many = ("--config", f"timing={json.dumps(experiment['timing'] | {'threads': 999})}")
+    drawn = run(folder, "--quiet", "rules", *many, "--", "rerender").stdout
     figures = len(list((folder / "published/test/figures").iterdir()))
     assert (
         figures > 40

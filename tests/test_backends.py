@@ -12,6 +12,7 @@ from conftest import CONFIG, DEVICES, ENVIRONMENTS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from knnbench.backends.sklearn import Backend
 from knnbench.config.settings import builds_of
 from knnbench.problem.metrics import METRICS, PAGE
 from knnbench.problem.own_metrics import valid_points
@@ -277,3 +278,12 @@ def test_every_setting_answers(server, backend):
         recalls = [np.mean([len(set(row) & set(right)) / K for row, right in zip(ids, truth, strict=True)]) for ids in found]
         assert all(ids.shape == (200, K) and ids.min() >= -1 and ids.max() < len(train) for ids in found), name
         assert max(recalls) >= 0.8 and recalls[-1] >= max(recalls) - 0.05 and recalls[0] <= recalls[-1], (name, recalls)
+
+
+def test_a_subset_is_searched_as_all_queries_are_by_brute_force_of_sklearn():
+    """It shares queries among its threads if there are more than points, or more than four chunks a thread: else the points."""
+    backend = Backend(METRICS["euclidean"], "cpu", 2, algorithm="brute")
+    list(backend.fit(sample(18, 1500, 4).astype(np.float32)))
+    assert [backend.least_queries(queries) for queries in (1500, 1501, 2048, 2049)] == [1, 3072, 3072, 3072]
+    list(backend.fit(sample(18, 5000, 4).astype(np.float32)))
+    assert [backend.least_queries(queries) for queries in (2048, 2049, 5000, 5001)] == [1, 3072, 3072, 3072]

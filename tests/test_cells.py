@@ -1,5 +1,6 @@
 """A cell always leaves its record, whatever happens to its worker, and keeps what was measured until then."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, wait_until
 
+from knnbench.measure import ceilings, supervisor
 from knnbench.measure.clock import Timing
 from knnbench.measure.queries import choose_queries
 from knnbench.measure.statuses import STATUSES, classify
@@ -26,7 +28,7 @@ from knnbench.problem.truth import exact_neighbors
 from knnbench.results.calls import at_point, times
 from knnbench.system import machine
 from knnbench.system.files import write_atomically
-from knnbench.system.isolation import merge
+from knnbench.system.isolation import Outcome, merge
 
 TIMING = {
     "min_sample_s": 0.001,
@@ -284,6 +286,37 @@ def test_noise_is_seen_and_measured_again(bench):
             each.wait()
     assert record["noise"]["noisy"] and record["noise"]["others_cpus"] > 0.2 * machine.available_cpus()
     assert record["machine"]["attempts"] == 3
+
+
+def test_the_answers_of_the_attempt_that_is_kept(tmp_path, monkeypatch):
+    """Not those of the last one: whoever counts the recall again finds the record's."""
+    noises = iter((0.5, 0.1, 0.9))
+
+    def attempt(*_):
+        others = next(noises)
+        for name in ("k10.round0.npz", "k10.round0.point3.npz"):
+            (tmp_path / name).write_text(str(others))
+        return Outcome({"status": "ok", "noise": {"noisy": True, "others_cpus": others}})
+
+    monkeypatch.setattr(supervisor, "run", attempt)
+    (tmp_path / "k10.round1.npz").write_text("another's")
+    asked = SimpleNamespace(out=tmp_path / "k10.round0.json", device="cpu", search=None, retry_noisy=True)
+    facts = {}
+    assert supervisor.measure_quietly(asked, [], 1, facts).found["noise"]["others_cpus"] == 0.1 and facts["attempts"] == 3
+    kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert kept == {"k10.round0.npz": "0.1", "k10.round0.point3.npz": "0.1", "k10.round1.npz": "another's"}
+
+
+def test_ceilings_are_of_the_gpu_that_cells_use(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(ceilings.isolation, "heed_signals", lambda: None)
+    monkeypatch.setattr(ceilings.isolation, "machine_lock", contextlib.nullcontext)
+    monkeypatch.setattr(ceilings.gpu, "pin", lambda: monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1"))
+    monkeypatch.setattr(
+        ceilings.isolation, "supervise", lambda *_: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]) or Outcome({"status": "ok"})
+    )
+    ceilings.supervise("gpu", 1, tmp_path / "gpu.json", [])
+    assert seen == ["1"] and json.loads((tmp_path / "gpu.json").read_text())["status"] == "ok"
 
 
 def test_energy_counters(tmp_path):

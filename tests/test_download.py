@@ -21,7 +21,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 class Handler(http.server.BaseHTTPRequestHandler):
     """Serves CONTENT; `script` holds what the next requests get instead, and `seen` what they asked."""
 
-    script, seen, ranges, pause = [], [], True, None
+    script, seen, ranges, pause, content, tag = [], [], True, None, CONTENT, ""
 
     def do_GET(self):
         type(self).seen.append(dict(self.headers))
@@ -31,9 +31,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if isinstance(action, int):
             self.send_error(action)
             return
-        content = b"  <!DOCTYPE html><p>Just a moment..." if action == "html" else CONTENT
+        content = b"  <!DOCTYPE html><p>Just a moment..." if action == "html" else self.content
         start = 0
-        if self.ranges and (wanted := self.headers.get("Range")):
+        same = self.headers.get("If-Range", self.tag) == self.tag
+        if self.ranges and same and (wanted := self.headers.get("Range")):
             start = int(wanted.removeprefix("bytes=").split("-")[0])
             if start >= len(content):
                 self.send_response(416)
@@ -42,6 +43,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content) - start))
+        if self.tag:
+            self.send_header("ETag", self.tag)
         self.end_headers()
         self.wfile.write(content[start : (start + len(content)) // 2] if action == "truncated" else content[start:])
 
@@ -52,6 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def url():
     Handler.script, Handler.seen, Handler.ranges, Handler.pause = [], [], True, None
+    Handler.content, Handler.tag = CONTENT, ""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/file.hdf5"
@@ -90,6 +94,23 @@ def test_next_call_continues(url, path):
     assert not path.exists()
     download(url, path, DIGEST)
     assert path.read_bytes() == CONTENT and "Range" in Handler.seen[1]
+
+
+def test_another_version_is_not_joined_to_a_part(url, path):
+    """Of a file whose digest nobody knows, only the server can say that it is another one by now."""
+    Handler.tag, Handler.script = '"one"', ["truncated"]
+    with pytest.raises(DownloadError, match="what arrived is kept"):
+        download(url, path, retries=0)
+    Handler.tag, Handler.content = '"two"', CONTENT[::-1]
+    download(url, path)
+    assert path.read_bytes() == CONTENT[::-1] and Handler.seen[1]["If-Range"] == '"one"'
+    assert [each.name for each in path.parent.iterdir()] == ["file.hdf5"]
+    path.unlink()
+    Handler.script = ["truncated"]  # another mirror's copy begins anew, too
+    with pytest.raises(DownloadError, match="what arrived is kept"):
+        download(url, path, retries=0)
+    download(url.replace("file", "copy"), path)
+    assert path.read_bytes() == CONTENT[::-1] and "Range" not in Handler.seen[-1]
 
 
 def test_complete_part_is_only_checked(url, path):

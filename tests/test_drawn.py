@@ -246,6 +246,46 @@ def test_the_page_says_it(folder):
     assert "Control" not in table and table.count("<tr>") == 13
 
 
+def test_a_page_of_two_machines(folder):
+    """Its numbers say of which they are, and what ran nowhere counts once."""
+    run("check_claims", "--folder", folder, "--out", folder / "claims.csv", "--claims", json.dumps(CLAIM))
+    one = page(folder, folder / "claims.csv", folder)
+    timings = read_table(folder, "timings").drop(columns="from_version")
+    ran = timings["cpu"].notna()
+    write_rows(pd.concat([timings, timings[ran].assign(cpu="Other", node="other")]), folder)
+    two = page(folder, folder / "claims.csv", folder)
+    assert 'data-name="machine"' not in one and 'data-name="machine"' in two
+    table = two.split('<table class="sortable">')[1].split("</table>")[0]
+    competes = ran[~timings["control"]]
+    assert table.count("<tr>") == 1 + 2 * competes.sum() + (~competes).sum()
+    assert table.count("Other, 2 CPUs") == competes.sum() == table.count("AMD EPYC, 2 CPUs") == 8
+    words = "What did not run, and why: 4 cells"
+    assert words in one and words in two and two.count('-failures">4</a>') == 2
+
+
+def test_charts_of_one_k_count_the_cells_of_that_k(folder, tmp_path):
+    out = tmp_path / "toy-euclidean.memory.svg"
+    run("plot_charts", "--folder", folder, "--dataset", "toy-euclidean", "--figures", '{"dpi": 50}', "--out", out)
+    assert "Of 6 cells, 2 are not here: 2 unavailable." in out.read_text(encoding="utf-8")  # there are two K
+
+
+def test_others_results_without_a_fit_are_drawn(folder, tmp_path):
+    """And without an interval: on the page, in the charts and in the figure."""
+    timings = read_table(folder, "timings").drop(columns="from_version")
+    unknown = ["fit_s", "fit_low_s", "fit_high_s", "query_low_s", "query_high_s"]
+    timings.loc[timings["backend"] == "faiss-hnsw-m4", unknown] = None
+    write_rows(timings, folder)
+    run("check_claims", "--folder", folder, "--out", folder / "claims.csv", "--claims", json.dumps(CLAIM))
+    text = page(folder, folder / "claims.csv", folder)
+    assert "nan" not in text.split('<main id="main">')[1].split("<script")[0] and "its interval is not known" in text
+    speed, build = tmp_path / "toy-euclidean.svg", tmp_path / "toy-euclidean.build.svg"
+    run("plot_speed", "--folder", folder, "--dataset", "toy-euclidean", "--out", speed)
+    assert ">not known" in speed.read_text(encoding="utf-8")
+    run("plot_charts", "--folder", folder, "--dataset", "toy-euclidean", "--figures", '{"dpi": 50}', "--out", build)
+    run("make_tables", "--folder", folder, "--out", tmp_path / "tables")
+    assert "no number" not in "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "tables").iterdir())
+
+
 def test_what_ann_benchmarks_cannot_have_is_named(folder, tmp_path):
     """Its files have a row for each query: a cell that asked some of them is left out, and controls are."""
     generator = np.random.default_rng(0)

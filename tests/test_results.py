@@ -204,6 +204,10 @@ def test_ceiling():
         ({"gpu_state": {"slowed_by": ["SwPowerCap"]}}, ""),
         ({"machine": MACHINE | {"gpu_before": {"busy_percent": None, "processes": None}}}, ""),
         ({"machine": MACHINE | {"gpu_before": {"busy_percent": 40, "processes": 1}}}, "noisy"),
+        # Of the processes after the passes one is the cell's own.
+        ({"machine": MACHINE | {"gpu_before": {"processes": 0}}, "gpu_state": {"processes": 1, "slowed_by": []}}, ""),
+        ({"machine": MACHINE | {"gpu_before": {"processes": 0}}, "gpu_state": {"processes": 2, "slowed_by": []}}, "noisy"),
+        ({"machine": MACHINE | {"gpu_before": {"processes": 1}}, "gpu_state": {"processes": 2, "slowed_by": []}}, ""),
         ({}, ""),
     ],
 )
@@ -243,6 +247,7 @@ def test_a_subset_says_the_time_of_all_queries():
     other = record(queries_timed=50, samples=(5, 5, 5))  # rounds may have asked other numbers
     got = row(CONFIG, cell, DATASET, [few, other], "host", None)
     assert got["query_median_s"] == pytest.approx(10) and got["queries_timed"] == 20
+    assert got["cpu_joules_per_query"] == 1.75  # 50 J for 20 queries, and for 50
     assert [each["batch_size"] for each in batch_rows(CONFIG, cell, [few, other], "host")] == [1, 10, 20]
     slow = row(CONFIG, cell, DATASET, [record(queries_timed=10)], "host", None)
     assert slow["flags"] == "subset; small_subset; over_page_limit"

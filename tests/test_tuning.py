@@ -271,6 +271,10 @@ def test_real_cells(project):
     again = snakemake("tune", *call, "recall=0.9", cwd=project)
     assert {path: path.stat().st_mtime for path in folder.glob("step*/*.json")} == made
     assert "times as fast" in again.stdout or "no other one was faster" in again.stdout
+    two = '["IVF8,Flat", "IVF16,Flat"]'  # whichever is listed first: what was tried is known by its own setting
+    (project / "mine.yaml").write_text(OVERLAY.replace(two, '["IVF16,Flat", "IVF8,Flat"]'))
+    snakemake("tune", *call, "recall=0.9", cwd=project)
+    assert {path: path.stat().st_mtime for path in folder.parent.glob("*/step*/*.json")} == made
 
     chosen = yaml.safe_load((folder / "recall0.9.yaml").read_text())["backends"]["curve-tuned"]
     assert chosen["module"] == "faiss" and "build" not in chosen and chosen["search"]["nprobe"] > 1

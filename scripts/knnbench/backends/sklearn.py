@@ -40,12 +40,12 @@ class Backend(Base):
         return max(pools, default=len(os.sched_getaffinity(0)))
 
     def least_queries(self, queries):
-        # Brute force shares the points among its threads rather than the queries, if there are so few (the heuristic of
-        # sklearn.metrics._pairwise_distances_reduction.ArgKmin).
+        # Brute force shares the points among its threads rather than the queries, if there are so few of these and no more than
+        # points (the heuristic of sklearn.metrics._pairwise_distances_reduction.ArgKmin).
         # Just above four chunks a thread one of them has a chunk more than the others; six a thread are as fast as many.
         chunks = get_config()["pairwise_dist_chunk_size"] * self.threads
         brute = self.neighbours._fit_method == "brute"
-        return 6 * chunks if brute and 4 * chunks < queries < len(self.neighbours._fit_X) else 1
+        return 6 * chunks if brute and min(4 * chunks, len(self.neighbours._fit_X)) < queries else 1
 
     def fit(self, train):
         yield "transfer"

@@ -104,7 +104,7 @@ def resolve(config, schema, replaced=()):
 
 def check_backends(config):
     """Check the entries of backends; those with settings become their builds, in place."""
-    found = {}
+    found, taken = {}, set(config["backends"])
     for name, backend in config["backends"].items():
         if not backend.get("label", "").strip():
             backend["label"] = name
@@ -114,9 +114,14 @@ def check_backends(config):
         known = backend.get("build", {}).keys() | backend.get("search", {}).keys()
         require_known(f"backends.{name}.tune", backend.get("tune", {}), sorted(known))
         builds = builds_of(name, backend)
-        if twice := builds.keys() & (found.keys() | config["backends"].keys()) - {name}:
-            raise ConfigError(f"backends.{name}: a build of it is called {min(twice)!r}, as another entry; rename one of them")
+        names = builds.keys() | points_of(builds).keys()
+        if twice := names & taken - {name}:
+            raise ConfigError(
+                f"backends.{name}: one of its settings is called {min(twice)!r}, as another entry or one of its settings; "
+                "rename one of them"
+            )
         found |= builds
+        taken |= names
     config["backends"] = found
 
 

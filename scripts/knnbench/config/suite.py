@@ -1,9 +1,12 @@
 """What a checked configuration asks for: the cells of its suite, its downloads, and what a run leaves."""
 
+import fnmatch
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 from knnbench.config.names import tell_apart
+from knnbench.config.settings import points_of
 from knnbench.config.values import ConfigError, require_known
 from knnbench.problem.download import second_name
 
@@ -132,6 +135,29 @@ def downloads(config):
             raise ConfigError(f"datasets.{name}.sha256: {url} is also wanted with {known_digest}; make the entries agree")
         files[file] = (url, digest or known_digest)
     return files
+
+
+def claimed(config):
+    """The datasets and backends that claims name and the chosen suite does not use.
+
+    Returns
+    -------
+    entries : dict of dict, section of the configuration -> name -> entry
+    """
+    suite, claims = config["suites"][config["suite"]], config["claims"].values()
+    sides = [claim[side] for claim in claims for side in ("slower", "faster")]
+    datasets = {name for claim in claims for name in claim["datasets"]} | {side.get("dataset") for side in sides}
+    patterns = {pattern.removeprefix("!") for side in sides for pattern in side["backends"]}
+    backends = {
+        build
+        for name, point in points_of(config["backends"]).items()
+        for build, pattern in itertools.product([point["build"]], patterns)
+        if fnmatch.filter([f"{name}-{device}" for device in point["environments"]], pattern)
+    }
+    return {
+        "datasets": {name: config["datasets"][name] for name in datasets & config["datasets"].keys() - {*suite["datasets"]}},
+        "backends": {name: config["backends"][name] for name in backends - {*suite["backends"]}},
+    }
 
 
 def used(config):

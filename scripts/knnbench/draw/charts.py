@@ -48,6 +48,7 @@ def curve(names, colours, shapes):
     }
 
 
+HAS_FIT = {"filter": "isValid(datum.fit_s)"}  # others' results may lack one
 OPACITY = {"condition": {"test": "datum.over", "value": FAINT}, "value": 1}  # faint over the page's limits
 LINE = {  # dashed if approximate, thick on a GPU, thin of a control
     "strokeDash": {"condition": {"test": "datum.exact", "value": [1, 0]}, "value": [5, 3]},
@@ -198,7 +199,7 @@ def build(look):
     """Queries per second against fit time at one K."""
     fitted = {"calculate": "max(datum.fit_s, 1e-6)", "as": "shown_fit_s"}
     return {
-        "transform": [HAS_SPEED, fitted],
+        "transform": [HAS_SPEED, HAS_FIT, fitted],
         "encoding": {"x": axis("shown_fit_s", "Fit: seconds before the first query"), "y": SPEED, "color": look["color"]},
         "layer": [points(look)],
     }
@@ -209,6 +210,7 @@ def break_even(look):
     return {
         "transform": [
             HAS_SPEED,
+            HAS_FIT,
             {"calculate": "sequence(0, 9.05, 0.1)", "as": "exponent"},
             {"flatten": ["exponent"]},
             {"calculate": "pow(10, datum.exponent)", "as": "asked"},

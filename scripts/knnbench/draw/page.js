@@ -196,11 +196,13 @@ function recommend(ask, rows) {
     else if (!row.queries_per_s) out.push([row.name, `${row.status} at ${place}`]);
     else if (row.recall === undefined) out.push([row.name, `no recall is known at ${place}`]);
     else if (row.recall < ask.recall) out.push([row.name, `recall ${row.recall.toFixed(3)} at ${place}`]);
+    else if (row.fit_s === undefined) out.push([row.name, `no time of a fit is known at ${place}`]);
     else {
       const work = 10 ** steps(ask, row).reduce((sum, step) => sum + step, 0);
       const [least, most] = [Math.min(1, work), Math.max(1, work)];
       const total = (speed) => row.fit_s + Math.max(row.single_p50_s ?? 0, ask.n_queries / speed);
-      const low = least * total(row.queries_per_s_high), high = most * total(row.queries_per_s_low);
+      const ends = [row.queries_per_s_high, row.queries_per_s_low].map((speed) => speed || row.queries_per_s);
+      const low = least * total(ends[0]), high = most * total(ends[1]);
       ranked.push({ name: row.name, low, high, total: Math.sqrt(least * most) * total(row.queries_per_s), place,
         extrapolated: steps(ask, row).some((step) => Math.abs(step) > 0.005), recall: row.recall, compile_s: row.compile_s });
     }

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from knnbench.draw.chart_files import CONFIG, register_font
 from knnbench.draw.charts import SHAPES, VIEWS, curve, looks
 from knnbench.draw.hardness import hardness
-from knnbench.draw.page_rows import COLUMNS, chart_rows, claim_rows, dataset_entry, interval_bars, machine_entries
+from knnbench.draw.page_rows import COLUMNS, MACHINE, chart_rows, claim_rows, dataset_entry, interval_bars, machine_entries
 from knnbench.results.curves import RECALLS, STANDS_AT
 from knnbench.results.folder import read, read_table
 from knnbench.results.recommend import LISTED, NEAR
@@ -84,6 +84,7 @@ def page(folder, claims, logs):
     k, rows = typical_k(timings), chart_rows(timings, results)
     curves = pd.concat([timings, controls]).dropna(subset=["query_median_s"]).drop_duplicates("name")
     encodings, families = legend(curves, config["backends"])
+    columns = COLUMNS if timings["machine"].nunique() == 1 else MACHINE | COLUMNS
     datasets = [
         dataset_entry(
             name,
@@ -93,6 +94,7 @@ def page(folder, claims, logs):
             results.comparisons,
             k,
             logs,
+            columns,
         )
         for name, here in timings.groupby("dataset", sort=False)
     ]
@@ -146,7 +148,7 @@ def page(folder, claims, logs):
         stands_at=STANDS_AT,
         recalls=RECALLS,
         breaks=[answer["break_even"] for dataset in datasets for answer in dataset["answers"] if answer["break_even"]],
-        columns=[(header, name) for header, (name, _) in COLUMNS.items()],
+        columns=[(header, name) for header, (name, _) in columns.items()],
         ask=timings.dropna(subset=["n"]).astype({"n": int, "d": int}).iloc[0].to_dict() if timings["n"].notna().any() else ASK,
         limits=config["timing"],
         over=bool(timings["over"].any()),

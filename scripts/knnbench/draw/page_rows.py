@@ -9,8 +9,9 @@ from knnbench.draw.calls import PLACE, calls_of, places
 from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.claims import overall
 from knnbench.results.curves import RECALLS, STANDS_AT, curves
-from knnbench.results.findings import break_even_words, findings, number, seconds
-from knnbench.results.folder import passes
+from knnbench.results.findings import break_even_words, findings, interval_of, number, seconds
+from knnbench.results.folder import passes, text_of
+from knnbench.results.machines import machine_words
 from knnbench.results.tables import read_csv
 from knnbench.results.words import control_words
 
@@ -22,13 +23,14 @@ SHOWN = (  # noqa: SIM905
     " build fit_s ceiling_fraction import_s load_s transfer_s train_s add_s compile_s first_query_s query_median_s"
     " loaded_bytes fit_bytes query_bytes device_loaded_bytes device_fit_bytes device_query_bytes"
 ).split()
+MACHINE = {"machine": ("machine", lambda row: (machine_words(text_of(row)), None))}  # where there are several
 COLUMNS = {  # of the page's tables: header -> name in its CSV, and (text, value to sort by) of a row
     "backend": ("name", lambda row: (row["name"], None)),
     "setting": ("at", lambda row: (row["at"], None)),
     "K": ("n_neighbors", lambda row: (row["n_neighbors"], row["n_neighbors"])),
     "status": ("status", lambda row: (row["status"], None)),
     "queries/s": ("queries_per_s", lambda row: (number(row["queries_per_s"]), row["queries_per_s"])),
-    "95% interval": ("queries_per_s_low", lambda row: (span(row), row["queries_per_s_low"])),
+    "95% interval": ("queries_per_s_low", lambda row: (interval_of(row), row["queries_per_s_low"])),
     "queries asked": ("queries_timed", lambda row: (f"{row['queries_timed']:,.0f}", row["queries_timed"])),
     "recall": ("recall", lambda row: (f"{row['recall']:.4f}", row["recall"])),
     "recall of the rounds": (
@@ -58,11 +60,6 @@ def megabytes(row):
     return ", ".join(parts)
 
 
-def span(row):
-    """The interval of a row's queries per second in words."""
-    return f"{number(row['queries_per_s_low'])} to {number(row['queries_per_s_high'])}"
-
-
 def asked(row):
     """How many queries a pass of a row asked, in words."""
     if row["queries_timed"] < row["queries"]:
@@ -86,7 +83,7 @@ def chart_rows(timings, results):
         found = {key: value for key in SHOWN if pd.notna(value := row[key])}
         found |= {key: True for key in ("subset", "over", "control") if row[key]}
         if "queries_per_s" in found:
-            found |= {"interval": span(row), "memory": megabytes(row), "asked": asked(row)}
+            found |= {"interval": interval_of(row), "memory": megabytes(row), "asked": asked(row)}
         found["note"] = "; ".join(str(row[key]) for key in ("status", "flags") if pd.notna(row[key]) and row[key] != "ok")
         for place in places(row):
             if place in rounds and "queries_per_s" in found:
@@ -104,10 +101,10 @@ def chart_rows(timings, results):
     return rows
 
 
-def table_row(row):
+def table_row(row, columns):
     """A row of the page's table: (text, value to sort by) per column, empty where nothing was measured."""
     cells = []
-    for _, make in COLUMNS.values():
+    for _, make in columns.values():
         try:
             text, value = make(row)
         except (TypeError, ValueError):
@@ -125,14 +122,15 @@ def log_of(row, logs):
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]) if path.is_file() else ""
 
 
-def failures(rows, logs):
-    """What did not run, by status and reason: the cells, and the log of the first."""
+def failures(rows, logs, several):
+    """What did not run, by status and reason: the cells, of `several` machines with theirs, and the log of the first."""
     rows = rows[rows["status"].isin(NOT_RUN) & (rows["residency"] == "host")]
+    machines = [machine_words(text_of(row)) if several else "" for row in rows.to_dict("records")]
     found = []
-    for (status, reason), group in rows.groupby(["status", "reason"], sort=False):
+    for (status, reason), group in rows.assign(machine=machines).groupby(["status", "reason"], sort=False):
         cells = [
-            f"{curve}, K = {', '.join(map(str, part['n_neighbors'].unique()))}"
-            for curve, part in group.groupby("name", sort=False)
+            f"{curve}, K = {', '.join(map(str, part['n_neighbors'].unique()))}" + f" ({machine})" * bool(machine)
+            for (curve, machine), part in group.groupby(["name", "machine"], sort=False)
         ]
         log = "" if status == "unavailable" else log_of(group.iloc[0], logs)
         found.append({"status": status, "reason": reason, "count": len(group), "cells": cells, "log": log})
@@ -215,7 +213,8 @@ def headline(rows, k):
             continue
         best = some.loc[some["query_median_s"].idxmin()].to_dict()
         ends = {name: best[f"queries_per_s_{name}"] for name in ("low", "high")}
-        speed, interval = number(best["queries_per_s"]), f"95% interval {span(best)}"
+        speed = number(best["queries_per_s"])
+        interval = f"95% interval {known}" if (known := interval_of(best)) else "its interval is not known"
         found.append({"name": best["name"], "at": best["at"], "speed": speed, "interval": interval, **ends})
     return found
 
@@ -223,12 +222,13 @@ def headline(rows, k):
 def interval_bars(headlines):
     """Where the interval of each headline lies on a logarithmic scale from the least end to the largest of all.
 
-    Each gets `left` and `width`, in percent.
+    Each gets `left` and `width`, in percent; one whose interval is not known, none.
 
     Parameters
     ----------
     headlines : list of dict
     """
+    headlines = [each for each in headlines if each["low"] > 0 and math.isfinite(each["high"])]
     ends = [math.log10(each[end]) for each in headlines for end in ("low", "high")]
     least, size = min(ends, default=0), max(max(ends, default=0) - min(ends, default=0), 1e-9)
     for each in headlines:
@@ -252,20 +252,26 @@ def speeds_at_recalls(points, k):
     rows = []
     for (label, device), curve in found.groupby(["label", "device"], sort=False):
         at = {row["recall"]: row for row in curve.to_dict("records")}
-        words = [(number(at[each]["queries_per_s"]), span(at[each])) if each in at else ("", "") for each in RECALLS]
+        words = [(number(at[each]["queries_per_s"]), interval_of(at[each])) if each in at else ("", "") for each in RECALLS]
         rows.append((at[STANDS_AT]["queries_per_s"] if STANDS_AT in at else 0.0, (f"{label} ({device.upper()})", words)))
     return [row for _, row in sorted(rows, key=lambda each: -each[0])]
 
 
-def dataset_entry(name, rows, points, controls, comparisons, k, logs):
+def failed(points):
+    """How many cells of some did not run."""
+    return int((points["status"].isin(NOT_RUN) & (points["residency"] == "host")).sum())
+
+
+def dataset_entry(name, rows, points, controls, comparisons, k, logs, columns):
     """What the page says of one dataset: of `rows` of Results.timings in words and charts, of all `points` in the table."""
     first, answers = rows.iloc[0], []
+    several = rows["machine"].nunique() > 1
     title = plain(first["title"])
     for machine, here in rows.groupby("machine", sort=False):
         found = findings(here, comparisons, k)
         done = here[(here["residency"] == "host") & (here["n_neighbors"] == k) & (here["status"] == "ok")]
         against, sentences = break_even_words(done)
-        place = f"{title}, {machine}" if rows["machine"].nunique() > 1 else title
+        place = f"{title}, {machine}" if several else title
         if bounds := control_words(controls[controls["machine"] == machine], k):
             found.append(("What bounds it?", f"{bounds}."))
         answers.append(
@@ -275,18 +281,19 @@ def dataset_entry(name, rows, points, controls, comparisons, k, logs):
                 "headline": headline(here, k),
                 "recalls": speeds_at_recalls(points[points["machine"] == machine], k),
                 "break_even": f"{place}, against {against}: {' '.join(sentences)}" if sentences else "",
+                "failed": failed(points[points["machine"] == machine]),
             }
         )
     size = "there is no such dataset here"
     if pd.notna(first["n"]):
         size = f"{first['queries']:,.0f} queries among {first['n']:,.0f} points in dimension {first['d']:,.0f}"
-    host = points[points["residency"] == "host"]
+    own = points.drop_duplicates([each for each in points if each != "machine"])  # which stand with several machines
     return {
         "name": name,
         "title": title,
         "words": f"{name}: {size}, {first['metric']} distance.",
         "answers": answers,
-        "rows": [table_row(row) for row in points.to_dict("records")],
-        "failures": failures(points, logs),
-        "failed": int(host["status"].isin(NOT_RUN).sum()),
+        "rows": [table_row(row, columns) for row in own.to_dict("records")],
+        "failures": failures(own, logs, several),
+        "failed": failed(own),
     }

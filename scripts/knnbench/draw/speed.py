@@ -157,7 +157,8 @@ def draw_fits(axes, curves, controls, top, looks):
     `top` is the largest speed that the figure shows.
     """
     fits = {name: max(rows["fit_s"].median(), 1e-6) for name, rows in curves.items()}
-    least, most = min(fits.values(), default=1e-3), max(fits.values(), default=1)
+    known = [fit for fit in fits.values() if not math.isnan(fit)]  # others' results may lack one
+    least, most = min(known, default=1e-3), max(known, default=1)
     powers = range(math.floor(math.log10(least / 2)), math.ceil(math.log10(most)) + 1)
     left, right, number_of_all = 10.0 ** powers[0], 10.0 ** powers[-1], len(curves) + len(controls)
     axes.set(xscale="log", ylim=(number_of_all - 0.4, -0.6))
@@ -166,6 +167,9 @@ def draw_fits(axes, curves, controls, top, looks):
     for position, (name, rows) in enumerate(curves.items()):
         done = rows.dropna(subset=["query_median_s"])
         alpha = FAINT if flagged(done, "over_page_limit").all() else 1
+        if math.isnan(fits[name]):
+            axes.annotate(f"not known   {remark(rows)}", (left, position), **beside)
+            continue
         low, high = (done[f"fit_{end}_s"].astype(float).median() for end in ("low", "high"))
         axes.plot([left, fits[name]], [position, position], markevery=[1], alpha=alpha, **looks[name])
         high = min(high, right)  # that of two builds may have no end; without an interval it is NaN

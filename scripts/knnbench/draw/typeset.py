@@ -146,7 +146,7 @@ def write_recalls(form, points, k, caption, label):
     """Arrange what the backends give at some recalls as a table; arguments as of `write_table`, of Results.points."""
     rows = speeds_at_recalls(points, k)
     body = [
-        [form.text(name), *(form.text(f"{speed} ({interval})" if speed else "–") for speed, interval in words)]
+        [form.text(name), *(form.text(f"{speed} ({interval})" if interval else speed or "–") for speed, interval in words)]
         for name, words in rows
     ]
     headers = ["Backend", *(f"recall {recall:g}, queries/s" for recall in RECALLS)]

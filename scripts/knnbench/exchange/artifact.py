@@ -65,6 +65,27 @@ def copy_records(config, folder, out, logs):
                         shutil.copy(log, kept)
 
 
+def hours_of(config, folder):
+    """How long the cells of a suite were measured and their indexes built, in hours.
+
+    Parameters
+    ----------
+    config : dict, the saved configuration
+    folder : Path, of the records
+    """
+    paths = set()
+    for cell in cells(config):
+        for number in range(config["timing"]["rounds"]):
+            index = f"{cell.dataset}/{cell.backend}-{cell.device}/round{number}"  # which several K share
+            paths |= {folder / cell.record(number), folder.parent / "indexes" / index / "fit.json"}
+    spent = 0.0
+    for path in sorted(paths):
+        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if path.name != "fit.json" or not record.get("one_build"):  # which is that of the first round
+            spent += record.get("cell_s") or 0
+    return spent / 3600
+
+
 def copy_metrics(datasets, out):
     """Copy the files of metrics of the user's own, without which nobody can read the configuration.
 
@@ -97,7 +118,7 @@ def copy_data(datasets, receipts, timings, out, wanted):
     """Name the files of datasets as the artifact has them, in the configuration too, and copy them if they are wanted.
 
     A file of the user's that is not put in becomes a download that nobody can have: its cells are then unavailable, and all
-    else can be measured.
+    else can be measured. So does that of a dataset which has no rows, for claims name it alone.
 
     Parameters
     ----------
@@ -116,21 +137,23 @@ def copy_data(datasets, receipts, timings, out, wanted):
     file_of = {url: file for file, (url, _) in downloads({"datasets": datasets}).items()}
     lacking, sources = [], {}
     for name, settings in datasets.items():
+        rows = timings[timings["dataset"] == name]
         own = own_files(settings)
-        for key, source in own.items():
-            settings[key] = f"data/{name}.{key}{ending(source)}"
-            sources[settings[key]] = Path(source)
+        files = {key: f"data/{name}.{key}{ending(source)}" for key, source in own.items()}
         url = settings.get("url", "")
-        if receipt := known.get(url, known.get(Path(url).name)):
+        if len(rows) and (receipt := known.get(url, known.get(Path(url).name))):
             settings["sha256"] = receipt["sha256"]
             sources[f"data/{file_of[url]}"] = Path(receipt["path"])
-        if own and not wanted:
-            lacking += [f"{settings[key]} (ask whoever measured it)" for key in own]
-            sizes = timings[timings["dataset"] == name].iloc[0][["n", "d", "queries"]].dropna().astype(int).to_dict()
+        if own and not (wanted and len(rows)):
+            sizes = rows.iloc[0][["n", "d", "queries"]].dropna().astype(int).to_dict() if len(rows) else {}
             about = {key: settings[key] for key in ("title", "license", "metric") if key in settings}
             datasets[name] = about | {"source": "url", "url": f"https://not-in-the-artifact.invalid/{name}.hdf5"} | sizes
-        elif "url" in settings:
-            lacking += [settings["url"]]
+            lacking += [f"{file} (ask whoever measured it)" for file in files.values()] if len(rows) else []
+        elif own:
+            sources |= {file: Path(own[key]) for key, file in files.items()}
+            settings |= files
+        elif url and len(rows):
+            lacking += [url]
     if wanted and sources:
         datasets["mirror"] = "data"
         (out / "data").mkdir()
@@ -162,7 +185,7 @@ def dataset_rows(config, provenance, timings):
     return rows
 
 
-def make_artifact(paths, folder, logs, claims, receipts, data, archive):
+def make_artifact(paths, folder, logs, claims, claimed, receipts, data, archive):
     """Pack an archive; the same results give the same bytes.
 
     Parameters
@@ -171,6 +194,7 @@ def make_artifact(paths, folder, logs, claims, receipts, data, archive):
     folder : Path, of the records
     logs : Path, folder
     claims : dict, section of the configuration
+    claimed : dict, from suite.claimed: what claims name besides, without which nobody could read the configuration
     receipts : list of Path, of downloads
     data : bool, whether the files of datasets are put in
     archive : Path
@@ -188,6 +212,11 @@ def make_artifact(paths, folder, logs, claims, receipts, data, archive):
         copy_records(config, folder, out, logs)
         known = [json.loads(path.read_text(encoding="utf-8")) for path in receipts]
         experiment = copy.deepcopy({key: config[key] for key in RERUN})
+        shipped = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+        for section, entries in claimed.items():
+            experiment[section] |= {
+                name: entry for name, entry in entries.items() if entry.get("family", name) not in shipped[section]
+            }
         experiment["backends"] = entries_of(experiment["backends"])
         experiment["metrics"] = copy_metrics(experiment["datasets"], out)
         files = copy_data(experiment["datasets"], known, timings, out, data)
@@ -204,7 +233,7 @@ def make_artifact(paths, folder, logs, claims, receipts, data, archive):
             rows=len(timings),
             measured=" to ".join(measured) if measured else "never",
             machines=list(dict.fromkeys(machine_words(text_of(row)) for row in ran)),
-            hours=f"{timings['cell_s'].sum() * config['timing']['rounds'] / 3600:.1f} hours",
+            hours=f"{hours_of(config, folder):.1f} hours",
             version=version,
             data=data,
             metrics=(out / "metrics").is_dir(),

@@ -8,7 +8,6 @@ none. Standard library only, but for that worker.
 
 import functools
 import json
-import signal
 import time
 
 from knnbench.measure import statuses
@@ -18,6 +17,7 @@ from knnbench.system.files import write_atomically
 TRIES = 5
 TRIED_S = 1  # after that no other try begins: a second of products of matrices has had its best one
 BYTES = 2**30  # of an array that is read or copied: more than the caches hold; less where there is less memory
+WARM_S = 0.5  # of copies before the first try: a GPU's clocks rise when it has something to do
 SHARE = 8  # of the memory that is available a host's array takes at most one part in this many
 SIDES = (2048, 4096)  # of the matrices
 LIMIT_S = 600
@@ -75,6 +75,10 @@ def on_device():
 
     source = torch.randn(BYTES // 4, device="cuda")
     target = torch.empty_like(source)
+    warm = time.monotonic() + WARM_S
+    while time.monotonic() < warm:
+        target.copy_(source)
+        torch.cuda.synchronize()
     memory = [(2 * BYTES, lambda: target.copy_(source)), (BYTES, source.sum)]
 
     def products(name):
@@ -130,10 +134,13 @@ def supervise(device, threads, out, command, gpu_mhz=0):
     command : list of str, the worker's, but for what it reports to
     gpu_mhz : int, the clock at which a GPU is held, as for cells; 0 leaves it
     """
-    isolation.die_with_parent(signal.SIGTERM)
-    facts = machine.describe(device)
-    with isolation.machine_lock(), gpu.locked(gpu_mhz if device == "gpu" else 0):
-        outcome = isolation.supervise(command, threads, device == "gpu")
+    isolation.heed_signals()
+    with isolation.machine_lock():
+        if device == "gpu":
+            gpu.pin()
+        facts = machine.describe(device)
+        with gpu.locked(gpu_mhz if device == "gpu" else 0):
+            outcome = isolation.supervise(command, threads, device == "gpu")
     status, reason = statuses.conclude(outcome, device)
     print(f"{outcome.output}{status} {reason}")
     known = {"schema_version": statuses.SCHEMA_VERSION, "threads": threads, "machine": facts}

@@ -260,7 +260,7 @@ def grade(task, dataset, rows, ids, reporter):
     """Score an answer to the queries of these numbers; the cell's status and reason."""
     reporter.enter("score", UNTIMED_LIMIT_S)
     if dataset.own is not None:  # nobody is its own neighbour
-        ids = np.where(ids == dataset.own[rows, None], -1, ids)
+        ids = np.where(ids == dataset.own[rows, None], -1, ids.astype(np.int64))  # some libraries' have no sign
     asked = dataset.test[rows], ids, task.n_neighbors, dataset.neighbors[rows], dataset.distances[rows]
     grades = score(dataset.metric, dataset.train, *asked)
     reporter.add(**grades)

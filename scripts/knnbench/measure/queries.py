@@ -123,8 +123,8 @@ def measure_batches(task, backend, queries, most, reporter):
     timing = task.timing
     order = np.random.default_rng(timing.seed).permutation(len(queries))
     for size in [1, *(size for size in timing.batch_sizes if size < most)]:
-        batches = [queries[order[first : first + size]] for first in range(0, len(queries) - size + 1, size)]
-        works = [passes(task, backend, batch) for batch in batches[: timing.batch_calls + 1]]
+        starts = range(0, len(queries) - size + 1, size)[: timing.batch_calls + 1]
+        works = [passes(task, backend, queries[order[first : first + size]]) for first in starts]
         for residency in works[0] if works else ():
             first, *calls = [work[residency] for work in works]
             reporter.enter("batches", timing.max_query_s + task.max_fit_s)

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import shlex
-import signal
 import sys
 import time
 
@@ -31,18 +30,15 @@ def supervise(arguments, threads, command):
     threads : int
     command : list of str, this process's own; with --worker it is the worker's
     """
-    isolation.die_with_parent(signal.SIGTERM)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it, as some daemons do, never hears of a child's end
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    isolation.heed_signals()
     print(shlex.join(command), flush=True)
     out, job = arguments.out or arguments.index / "fit.json", arguments.job
     out.parent.mkdir(parents=True, exist_ok=True)
     if job and (left := earlier(out, job)):
         write(out, left, job)
         return
-    for answer in (statuses.answer_of(out), *out.parent.glob(statuses.answer_of(out, "*").name)):  # of an earlier measurement
-        answer.unlink(missing_ok=True)
+    for answer in [*answers(out), *out.parent.glob(f".*.{out.stem}.*npz")]:  # of an earlier measurement
+        answer.unlink()
     arrived, waited = time.monotonic(), 0.0
     cpus = len(os.sched_getaffinity(0))
     lacking = f"{threads} threads were asked for, and this machine gives {cpus} CPUs" if threads > cpus else ""
@@ -94,6 +90,12 @@ def supervise(arguments, threads, command):
     parts = [found, *found.get("points", {}).values()]
     peak = max([outcome.max_rss_bytes, *(part.pop("peak_rss_bytes", 0) for part in parts)])
     write(out, known | {"max_rss_bytes": peak, "ended": utc_time()} | found | {"status": status, "reason": reason}, job)
+
+
+def answers(out):
+    """Where the answers of a cell are that have been written: the ids of the cell, or of its points."""
+    paths = [statuses.answer_of(out), *out.parent.glob(statuses.answer_of(out, "*").name)]
+    return [path for path in paths if path.exists()]
 
 
 def utc_time():
@@ -150,23 +152,27 @@ def run(arguments, command, threads):
 
 def measure_quietly(arguments, command, threads, facts):
     """Run the worker, again if somebody killed it, with --retry-noisy while disturbed; keep the quietest whole attempt."""
-    attempts = []
+    attempts, out = [], arguments.out or arguments.index / "fit.json"
     for number in range(3):
         around = {"load": [machine.load()], "gpu_before": gpu.state() if arguments.device == "gpu" else None}
         outcome = run(arguments, command, threads)
         around["load"].append(machine.load())
         status, _ = statuses.conclude(outcome, arguments.device)
+        for answer in answers(out):  # the next attempt would replace it
+            answer.rename(answer.with_name(f".{number}.{answer.name}"))
         noises = [part.get("noise", {}) for part in (outcome.found, *outcome.found.get("points", {}).values())]
         others = max(noise.get("others_cpus", 0) for noise in noises)
-        rank = (statuses.STATUSES.index(status), outcome.signal is not None, others, len(attempts))
-        attempts.append((*rank, outcome, around))
+        attempts.append((statuses.STATUSES.index(status), outcome.signal is not None, others, number, outcome, around))
         # Who is killed in a point loses that one alone.
         killed = (
             number == 0 and outcome.signal == "SIGKILL" and not (outcome.timed_out or outcome.oom_killed or arguments.search)
         )
         if not (killed or (arguments.retry_noisy and any(noise.get("noisy") for noise in noises))):
             break
-    *_, outcome, around = min(attempts)
+    *_, kept, outcome, around = min(attempts)
+    for answer in out.parent.glob(f".*.{out.stem}.*npz"):
+        attempt, name = answer.name[1:].split(".", 1)
+        answer.rename(out.with_name(name)) if attempt == str(kept) else answer.unlink()
     facts |= around | {"attempts": len(attempts)}
     return outcome
 

@@ -57,6 +57,11 @@ def is_there(url):
         return False
 
 
+def origin_of(part):
+    """Beside a partial file: the address that it is of, and in a second line which version of the file there."""
+    return part.with_name(f"{part.name}.of")
+
+
 def fetch(url, part):
     """Add to `part` what it lacks of the file at `url`.
 
@@ -67,8 +72,11 @@ def fetch(url, part):
     DownloadError
         The server says that there is no such file for us.
     """
-    have = part.stat().st_size if part.exists() else 0
-    rest = {"Range": f"bytes={have}-"} if have else {}
+    origin = origin_of(part)
+    asked, version = origin.read_text(encoding="utf-8").split("\n") if origin.exists() else (url, "")
+    have = part.stat().st_size if part.exists() and asked == url else 0
+    # Where the server has another version by now, it answers If-Range with all of that.
+    rest = {"Range": f"bytes={have}-"} | ({"If-Range": version} if version else {}) if have else {}
     try:
         response = urllib.request.urlopen(request(url, **rest), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
@@ -81,6 +89,9 @@ def fetch(url, part):
             raise
         raise DownloadError(f"{url}: the server answered {error.code} {error.reason}; check the address") from error
     with response, open(part, "ab" if response.status == 206 else "wb") as file:
+        tag = response.headers.get("ETag", "")
+        version = response.headers.get("Last-Modified", "") if tag.startswith("W/") or not tag else tag  # RFC 9110, 13.1.5
+        origin.write_text(f"{url}\n{version}", encoding="utf-8")
         expected = response.headers.get("Content-Length")
         received = 0
         while chunk := response.read(CHUNK):
@@ -162,6 +173,7 @@ def complete(url, part, path, sha256, retries, pause_s):
                 ) from error
             print(f"{url}: {error!r}; trying again", flush=True)
             time.sleep(pause_s * 2 ** (in_vain - 1))
+    origin_of(part).unlink(missing_ok=True)
     with open(part, "rb") as file:
         head = file.read(512).lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html")):

@@ -8,6 +8,12 @@ from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.words import SAME
 
 
+def interval_of(row):
+    """The 95% interval of a row's queries per second, in words; empty where it is not known, as of others' results."""
+    low, high = (row[f"queries_per_s_{end}"] for end in ("low", "high"))
+    return "" if pd.isna(low) or pd.isna(high) else f"{number(low)} to {number(high)}"
+
+
 def number(value, digits=3):
     """A number with its thousands apart and no more digits than are known."""
     if not math.isfinite(value):
@@ -59,14 +65,15 @@ def break_even(rows):
     -------
     against : str, the name of that brute force; None if there is none
     found : list of (str, float, float, float)
-        Name, queries, and what they may be by the intervals of both times; infinite if it never pays off, 0 if at once.
-        Negative if it is slower and its fit is cheaper: it is ahead up to that many queries.
+        Name, queries, and what they may be by the intervals of both times; infinite if it never pays off, 0 if at once, NaN
+        if an interval is not known. Negative if it is slower and its fit is cheaper: it is ahead up to that many queries.
     """
+    rows = rows[(rows["status"] == "ok") & rows["fit_s"].notna()]  # others' results may lack a fit
     brute = rows[rows["exact"] & ~rows["prunes"]]
     if brute.empty:
         return None, []
     base, found = brute.loc[brute["query_median_s"].idxmin()], []
-    for row in rows[~rows.index.isin(brute.index) & (rows["status"] == "ok")].to_dict("records"):
+    for row in rows[~rows.index.isin(brute.index)].to_dict("records"):
         costs = row["fit_s"] - base["fit_s"]
         pairs = [
             ("query_median_s", "query_median_s"),
@@ -80,6 +87,8 @@ def break_even(rows):
 
 def pays_off(costs, saved):
     """Queries after which what each saves has paid the costs of a fit; as `break_even` returns it."""
+    if math.isnan(saved):
+        return math.nan
     if saved > 0:
         return max(0.0, costs / saved)
     return -costs / saved if costs < 0 and saved < 0 else math.inf
@@ -93,15 +102,16 @@ def break_even_words(rows, names=None):
         if names is not None and name not in names:
             continue
         ends = [number(end) if 0 <= end < math.inf else "never" for end in (low, high)]
+        known = not math.isnan(low + high)
         if queries < 0:
             words = f"is ahead for up to {number(-queries)} queries, by its cheaper fit"
         elif queries == 0:
-            words = "pays off from the first query" + (f" (by the intervals, from {ends[1]} on)" if high else "")
+            words = "pays off from the first query" + f" (by the intervals, from {ends[1]} on)" * bool(known and high)
         elif math.isinf(queries):
             never = "does not pay off: it answers no faster"
             words = f"{never} (by the intervals, it may after {ends[0]} queries)" if 0 <= low < math.inf else never
         else:
-            words = f"pays off after {number(queries)} queries (by the intervals, {ends[0]} to {ends[1]})"
+            words = f"pays off after {number(queries)} queries" + f" (by the intervals, {ends[0]} to {ends[1]})" * known
         sentences.append(f"{name} {words}.")
     return against, sentences
 
@@ -111,8 +121,12 @@ def sureness(best, ranked, kind, comparisons):
     if len(ranked) == 1:
         return f"no other {kind} backend was measured"
     if min(row["rounds"] for row in ranked) == 1:
+        if not interval_of(best):
+            return "its interval is not known"
         near = [row["name"] for row in ranked[1:] if row["query_low_s"] <= best["query_high_s"]]
-        return f"its interval overlaps with that of {', '.join(near)}" if near else f"no other {kind} one's interval overlaps"
+        unknown = [row["name"] for row in ranked[1:] if not interval_of(row)]
+        words = f"its interval overlaps with that of {', '.join(near)}" if near else f"no other {kind} one's interval overlaps"
+        return words + f"; that of {', '.join(unknown)} is not known" * bool(unknown)
     tied = tied_with(best, comparisons)
     names = [row["name"] for row in ranked[1:] if row["curve"] in tied]
     if names:
@@ -158,12 +172,18 @@ def findings(rows, comparisons, k):
             continue
         first = ranked[0]
         best.append(first)
-        span = f"{number(first['queries_per_s_low'])} to {number(first['queries_per_s_high'])}"
+        interval = f"95% interval {found}" if (found := interval_of(first)) else "its interval is not known"
         at = f" at {first['at']}" if first.get("at") else ""
-        words = f"{first['name']}{at}: {number(first['queries_per_s'])} queries/s at K = {k} (95% interval {span})"
-        words += f", recall {first['recall']:.3f}" * (kind == "approximate")
+        words = f"{first['name']}{at}: {number(first['queries_per_s'])} queries/s at K = {k} ({interval})"
+        recall = "not known" if pd.isna(first["recall"]) else f"{first['recall']:.3f}"
+        words += f", recall {recall}" * (kind == "approximate")
         answers.append((f"Fastest {kind}", words + winners_elsewhere(rows, kind == "exact", k)))
-    fits = [f"{row['name']} fits in {seconds(row['fit_s'])}{compiles(row)}" for row in best]
+    fits = [
+        f"how long {row['name']} fits is not known"
+        if pd.isna(row["fit_s"])
+        else f"{row['name']} fits in {seconds(row['fit_s'])}{compiles(row)}"
+        for row in best
+    ]
     against, sentences = break_even_words(done, [row["name"] for row in best])
     if sentences:
         fits.append(f"against {against}, the fastest brute force, all queries in one call: {' '.join(sentences)}")
@@ -171,7 +191,10 @@ def findings(rows, comparisons, k):
     promised = host[host["exact"]].dropna(subset=["query_median_s", "wrong_neighbors"]).to_dict("records")
     if promised:
         wrong = [
-            f"{row['name']} missed {row['wrong_neighbors']:,.0f} of {row['queries_timed'] * k:,.0f} places"
+            # Rounds may have asked subsets of other sizes.
+            f"{row['name']} missed {row['wrong_neighbors']:,.0f}"
+            + ("" if row["subset"] else f" of {row['queries_timed'] * k:,.0f}")
+            + " places"
             for row in promised
             if row["wrong_neighbors"] > 0
         ]

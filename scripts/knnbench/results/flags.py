@@ -26,7 +26,10 @@ def flags_of(records, rounds, found):
     after = [record.get("gpu_state") or {} for record in records]
     slowed = {reason for state in after for reason in state.get("slowed_by", ())} - {"SwPowerCap"}  # usual under full load
     # The driver's utilisation looks back a second, at the cell before: others are there only if they have a process.
-    busy = any((state.get("busy_percent") or 0) > 5 and state.get("processes") for state in before)
+    busy = any((state.get("busy_percent") or 0) > 5 and state.get("processes") for state in before) or any(
+        (then.get("processes") or 0) > (first.get("processes") or 0) + 1  # besides the cell's own
+        for first, then in zip(before, after, strict=True)
+    )
     subsets = [record for record in records if "queries_timed" in record]
     found = {
         "noisy": busy or any(noise.get("noisy") for noise in noises),

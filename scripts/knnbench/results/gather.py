@@ -102,10 +102,9 @@ def row(config, cell, dataset, records, residency, ceiling):
         least = least_time(operations, moved, ceiling, precision)
         fraction = least and least / median
 
-    def over_rounds(group, name, share=None):
+    def over_rounds(group, name):
         """Median over rounds of something in the records, None where no round has it."""
-        found = [record.get(group, {}) for record in records]
-        return median_of_known([(each.get(share, {}) if share else each).get(name) for each in found])
+        return median_of_known([record.get(group, {}).get(name) for record in records])
 
     phases = {phase: over_rounds("phases_ns", phase) for phase in (*PHASES, "load_index")}
     seconds = {phase: None if ns is None else ns / 1e9 for phase, ns in phases.items()}
@@ -122,7 +121,7 @@ def row(config, cell, dataset, records, residency, ceiling):
         and is_no_control(backend["parameters"].get("what"), vary["recall"], n, cell.k, timed * cell.k),
     }
     single = batch_quantiles(records, residency, 1)
-    joules = {place: over_rounds("energy_j", place, residency) for place in ("cpu", "gpu")}
+    weighed = [(record.get("energy_j", {}).get(residency, {}), record.get("queries_timed")) for record in records]
     machine, gpu = worst["machine"], worst.get("gpu_state") or {}
     return {
         "schema_version": worst["schema_version"],
@@ -174,7 +173,12 @@ def row(config, cell, dataset, records, residency, ceiling):
         **{f"{name}_bytes": over_rounds("memory_bytes", name) for name in MEMORY},
         **{f"device_{name}_bytes": over_rounds("device_memory_bytes", name) for name in MEMORY},
         "max_rss_bytes": max(record["max_rss_bytes"] for record in records) or None,
-        **{f"{place}_joules_per_query": None if joules[place] is None else joules[place] / timed for place in joules},
+        **{  # of the queries that each round asked
+            f"{place}_joules_per_query": median_of_known(
+                [joules[place] / asked for joules, asked in weighed if joules.get(place) is not None]
+            )
+            for place in ("cpu", "gpu")
+        },
         "least_operations": operations,
         "least_bytes": moved,
         "ceiling_fraction": fraction,

@@ -24,7 +24,10 @@ def read(source, name):
     if name == "timings":  # those of cells without a job had another order
         table["parameters"] = [json.dumps(json.loads(each), sort_keys=True) for each in table["parameters"]]
         table["control"] = table.get("control", "False") == "True"
-        table = table.assign(family=table.get("family", table["backend"]), setting=table.get("setting", "{}"))
+        asked = table.get("queries_timed", table["queries"].where(table["query_median_s"].notna()))  # once all of them
+        table = table.assign(
+            family=table.get("family", table["backend"]), setting=table.get("setting", "{}"), queries_timed=asked
+        )
     return table.where(table.notna(), None).assign(origin=str(source))
 
 

@@ -34,7 +34,7 @@ def recommend(ask, rows):
     settings with the fastest point that has the recall. Its queries take
     their measured rate, but not less than one query alone. The range goes from that to the time scaled by n·d·K: how trees,
     graphs and inverted lists grow is not known, and brute forces follow it only for large problems. The intervals of the
-    medians are in it. The ranking is by its geometric middle.
+    medians are in it, where they are known. The ranking is by its geometric middle.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def recommend(ask, rows):
     ranked : list of dict
         name, low, high and total (seconds), place (the cell in words), recall, compile_s (not in the total), steps.
     out : list of (str, str)
-        Name and why it is not ranked: absent, too far, did not run, recall.
+        Name and why it is not ranked: absent, too far, did not run, recall, a fit that is not known.
     """
     nearest, absent = {}, {}
     for row in rows:
@@ -71,12 +71,15 @@ def recommend(ask, rows):
             out.append((row["name"], f"no recall is known at {place}"))
         elif row["recall"] < ask["recall"]:
             out.append((row["name"], f"recall {row['recall']:.3f} at {place}"))
+        elif row["fit_s"] is None:
+            out.append((row["name"], f"no time of a fit is known at {place}"))
         else:
             work = 10 ** sum(steps(ask, row))
             least, most = min(1, work), max(1, work)
             alone = row["single_p50_s"] or 0
             fastest, middle, slowest = (
-                row["fit_s"] + max(alone, ask["n_queries"] / row[f"queries_per_s{end}"]) for end in ("_high", "", "_low")
+                row["fit_s"] + max(alone, ask["n_queries"] / (row[f"queries_per_s{end}"] or row["queries_per_s"]))
+                for end in ("_high", "", "_low")
             )
             ranked.append(
                 {

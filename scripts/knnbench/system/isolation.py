@@ -124,6 +124,14 @@ def die_with_parent(with_signal):
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, with_signal)
 
 
+def heed_signals():
+    """Be a supervisor: end as a program does, with all that it holds, when its parent dies or somebody says so."""
+    die_with_parent(signal.SIGTERM)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it, as some daemons do, never hears of a child's end
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
 @contextlib.contextmanager
 def machine_lock():
     """Hold the machine: one timed cell at a time, whoever started it (a second snakemake, another user, a SLURM job).
