@@ -138,9 +138,6 @@ def test_a_build_may_not_be_called_as_another_entry():
     for name in ("ivf-nlist4", "ivf-nlist4-nprobe1"):  # a point of a curve has rows by its name
         with pytest.raises(ConfigError, match=f"ivf: one of its settings is called '{name}', as another entry"):
             resolved({"ivf": ENTRY, name: other})
-    longer = ENTRY | {"build": {"nlist": 4}, "search": {"nprobe": [1, 4]}, "where": "1"}
-    with pytest.raises(ConfigError, match="ivf-nlist4: one of its settings is called 'ivf-nlist4-nprobe1'"):
-        resolved({"ivf": ENTRY | {"build": {"nlist": [16, 4]}}, "ivf-nlist4": longer})
 
 
 def test_rows_of_points():

@@ -41,7 +41,8 @@ def time_of(row, kind, limits, any_recall):
     Returns
     -------
     low, middle, high : float
-        `UNKNOWN` if the cell was not run; infinite if it gave no answer. A fit has an interval if rounds built their own.
+        `UNKNOWN` if the cell was not run; infinite if it gave no answer. A fit has an interval if rounds built their own, and
+        others' results have none.
     """
     if row is None:
         return UNKNOWN
@@ -58,7 +59,8 @@ def time_of(row, kind, limits, any_recall):
     if row["status"] in NO_ANSWER and not (any_recall and row["status"] == "low_recall"):
         return (math.inf,) * 3
     if kind == "query" and row["query_median_s"] is not None:
-        return row["query_low_s"], row["query_median_s"], row["query_high_s"]
+        low, high = (row["query_median_s"] if row[end] is None else row[end] for end in ("query_low_s", "query_high_s"))
+        return low, row["query_median_s"], high
     if kind == "query" and row["status"] == "timeout_query":
         return limits["max_query_s"], math.inf, math.inf
     return UNKNOWN

@@ -84,9 +84,9 @@ def summarise(timings, comparisons):
     missing, partly = told[not_run], controls_apart(told[~not_run & (reasons != "")])[0]  # chance has a low recall
     again = "Did not run (to try again, delete the record in results/cells, the index in results/indexes, and timings.csv):"
     lines += ["", again if len(missing) else "Every cell ran."]
-    lines += by_reason(missing)
+    lines += by_reason(missing, every)
     if len(partly):
-        lines += ["Ran, but:", *by_reason(partly)]
+        lines += ["Ran, but:", *by_reason(partly, every)]
     return "\n".join(lines) + "\n"
 
 
@@ -121,9 +121,13 @@ def fastest(rows, timings, comparisons):
     return lines
 
 
-def by_reason(rows):
-    """A line for every status and reason, with those that it happened to."""
-    return [
-        f"  {status}, {len(same)} rows: {reason}: {', '.join(dict.fromkeys(same['backend'] + '-' + same['device']))}"
-        for (status, reason), same in rows.groupby(["status", "reason"], sort=False)
-    ]
+def by_reason(rows, every):
+    """A line for every status and reason, with those of `every` row that it happened to: a family, or points of it."""
+    points, lines = every.groupby("family")["backend"].agg(set), []
+    for (status, reason), same in rows.groupby(["status", "reason"], sort=False):
+        names = []
+        for (family, device), part in same.groupby(["family", "device"], sort=False):
+            found = [family] if set(part["backend"]) == points[family] else dict.fromkeys(part["backend"])
+            names += [f"{name}-{device}" for name in found]
+        lines.append(f"  {status}, {len(same)} rows: {reason}: {', '.join(names)}")
+    return lines
