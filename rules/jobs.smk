@@ -93,9 +93,7 @@ def check_measuring():
     with told():
         run.check_triggers(map(str, workflow.dag_settings.rerun_triggers))
         if not CLUSTER:
-            check_machine(
-                config["timing"], machine.describe("cpu"), len(os.sched_getaffinity(0))
-            )
+            check_machine(config["timing"], machine.describe("cpu"), len(os.sched_getaffinity(0)))
 
 
 def dataset_receipt(wildcards):
