@@ -18,6 +18,8 @@ print(*sorted({entry["environments"]["cpu"] for entry in entries if "cpu" in ent
 done | xargs snakemake --cores 2 -- >&2
 
 section "Adapters" adapters.py
+section "The page's functions" page_functions.py
+section "KeOps compiled for this CPU" native.py
 section "The KeOps page's script" vs_seed.py --seed-dir "$seed"
 section "ann-benchmarks" vs_ann_benchmarks.py --ann-benchmarks "$theirs"
 section "A suite" overhead.py quick

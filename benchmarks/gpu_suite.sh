@@ -3,12 +3,14 @@
 #
 #   benchmarks/gpu_suite.sh wheels      with a network: what that machine lacks, into wheels/1, wheels/2 ... of 60 MiB at most
 #   benchmarks/gpu_suite.sh setup 1     there, for each of them: install it beside the machine's own packages, into .gpu/
-#   benchmarks/gpu_suite.sh all NAME    there: tests, self-test, suites float32, precision and synthetic, then published/NAME
+#   benchmarks/gpu_suite.sh all NAME    there: gpu_smoke.sh, tests, self-test, suites float32, precision and synthetic, then
+#                                       published/NAME
 #
 # `all` goes on where it was. With MINUTES=9 it ends within nine minutes, with status 75 as long as there is more to do.
 #
-# That machine needs gcc, too. PYTHON is the interpreter with PyTorch (python3); SUITES are others than these three. FAISS_GPU may name an archive with a FAISS
-# for that machine. Where there is no GPU, the same steps run on the CPU: a rehearsal.
+# That machine needs gcc, too. PYTHON is the interpreter with PyTorch (python3); SUITES are others than these three, SMOKE what
+# gpu_smoke.sh is told. FAISS_GPU may name an archive with a FAISS for that machine. Where there is no GPU, the same steps run
+# on the CPU: a rehearsal.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -54,6 +56,13 @@ suite() { # NAME [SETTING...]: cells, as many in a call as its time allows, unti
     done
 }
 
+smoke() { # what is wrong is said, and does not stop the rest
+    local minutes=$(((deadline - SECONDS - 30) / 60))
+    if [ $minutes -gt 10 ]; then minutes=10; fi
+    # shellcheck disable=SC2086
+    within benchmarks/gpu_smoke.sh --minutes $minutes ${SMOKE:-} | tee .gpu/smoke.md || [ "${PIPESTATUS[0]}" -ne 75 ] || exit 75
+}
+
 selftest() { # what it misses is said, and does not stop the rest
     measure suite=test -- selftest || echo "The self-test failed, see logs/selftest.log."
 }
@@ -92,6 +101,7 @@ setup)
 all)
     name=${2:?a name for published/}
     suites=(${SUITES:-float32 precision synthetic})
+    once smoke smoke
     once tests within .gpu/bin/python -m pytest -q -p no:cacheprovider tests/test_gpu.py tests/test_truth.py -k "not proposes"
     once selftest selftest
     for each in "${suites[@]}"; do

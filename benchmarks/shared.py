@@ -29,8 +29,8 @@ def middle(values):
     return {name: each[len(each) // 2] if isinstance(each, list) else each for name, each in values.items()}
 
 
-def entries(asked):
-    """Those of config.yaml that search on a CPU, or those of them that are asked for."""
+def entries(asked, devices=frozenset({"cpu"})):
+    """Those of config.yaml that search on each of these devices, or those of them that are asked for."""
     import yaml  # which the environments of backends do not have
 
     found = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["backends"]
@@ -39,16 +39,21 @@ def entries(asked):
     return {
         name: entry
         for name, entry in found.items()
-        if "cpu" in entry["environments"] and not entry.get("control") and (not asked or name in asked)
+        if devices <= entry["environments"].keys() and not entry.get("control") and (not asked or name in asked)
     }
 
 
-def run_inside(entry, script, *arguments):
-    """Run a script with an entry and further arguments, as JSON, where its library is; what it printed last, from JSON."""
+def inside(entry, script, *arguments):
+    """How to run a script with an entry and further arguments, as JSON, where its library is: arguments of `subprocess`."""
     python = ROOT / f"resources/environments/{entry['environments']['cpu']}/bin/python"
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(machine.available_cpus()))
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(machine.usual_threads("cpu")))
     command = [python, script, "--inside", json.dumps([entry, *arguments])]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | threads)
+    return {"args": command, "stdout": subprocess.PIPE, "text": True, "env": os.environ | threads}
+
+
+def run_inside(entry, script, *arguments):
+    """Run it there; what it printed last, from JSON."""
+    done = subprocess.run(**inside(entry, script, *arguments), check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -66,11 +71,11 @@ def measured(backends, script, values, columns):
                 yield name, value, found
 
 
-def fitted(entry, train, k):
+def fitted(entry, train, k, metric=METRICS["euclidean"]):
     """The backend of an entry with these points, its lists in the middle; or why it cannot have them."""
     module = importlib.import_module(f"knnbench.backends.{entry['module']}")
     parameters = entry.get("parameters", {}) | middle(entry.get("build", {}))
-    backend = module.Backend(METRICS["euclidean"], "cpu", machine.available_cpus(), **parameters)
+    backend = module.Backend(metric, "cpu", machine.usual_threads("cpu"), **parameters)
     if reason := backend.unsupported(k, *train.shape):
         return reason
     for _ in backend.fit(train):

@@ -18,6 +18,7 @@ from shared import entries, fitted, made_by, measured  # which puts knnbench on 
 
 from knnbench.measure.clock import Timing, elapsed_ns
 from knnbench.measure.queries import choose_queries, passes
+from knnbench.system import machine
 
 K, N, DIMENSIONS, QUERIES = 10, 100_000, (10, 100), (500, 2_000, 10_000, 100_000, 1_000_000)
 FEWEST, MOST, BUDGET_S = 3, 9, 15  # rounds, and the seconds after which there are no more
@@ -52,7 +53,8 @@ def predict(entry, d):
     backend = fitted(entry, train, K)
     if isinstance(backend, str):
         return {"reason": backend}
-    task = SimpleNamespace(n_neighbors=K, device="cpu", max_fit_s=600, timing=Timing(**TIMING, pass_s=float("inf")))
+    task = SimpleNamespace(n_neighbors=K, device="cpu", max_fit_s=600, few=(), first=None, threads=machine.available_cpus())
+    task.timing = Timing(**TIMING, pass_s=float("inf"))
     for number in QUERIES:
         every = passes(task, backend, queries[:number])["host"]
         backend.compile(queries[:number], K)

@@ -49,6 +49,7 @@ rule measure_cell:
     input:
         data=f"{RESOURCES}/datasets/{{dataset}}.hdf5",
         index=index,
+        first_round=first_round,
         environment=lambda wildcards: environment(cell_environment(wildcards)),
         spec=lambda wildcards: ROOT / f"envs/{cell_environment(wildcards)}.yaml",
         code=cell_code,
@@ -70,13 +71,14 @@ rule measure_cell:
         python=lambda wildcards: python(cell_environment(wildcards)),
         flags=cell_flags,
         index=lambda wildcards, input: ["--index", input.index] if input.index else [],
+        asked=lambda wildcards, input: ["--asked", input.first_round] if input.first_round else [],
     message:
         "{wildcards.dataset}: {wildcards.backend} on {wildcards.device}, K = {wildcards.k}"
     shell:
         # exec: the script is Snakemake's child and dies with it, even by kill -9.
         "exec {params.python} {input.code[0]:q} --data {input.data:q} --device {wildcards.device}"
         " --n-neighbors {wildcards.k} --spec {input.spec:q} {params.flags:q} --build {wildcards.round} {params.index:q}"
-        " --out {output:q}"
+        " {params.asked:q} --out {output:q}"
         " --job {resources.runtime} {resources.mem_mb} {resources.most_mb} > {log:q} 2>&1"
 
 

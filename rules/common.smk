@@ -28,18 +28,23 @@ from snakemake.exceptions import WorkflowError
 from knnbench.config.checks import resolve
 from knnbench.config.machines import check_cluster, check_machine
 from knnbench.config.suite import (
+    AUTO,
     CHARTS,
-    FINDINGS,
     LATER,
     TABLES,
     cells,
     claimed,
     downloads,
     figures,
+    findings,
     own_files,
+    rounds_at_most,
+    rounds_of,
     used,
 )
 from knnbench.config.values import ConfigError, command_line, entries
+from knnbench.config.variants import add_variants
+from knnbench.results.records import cells_of_round
 from knnbench.system import gpu, machine
 from knnbench.workflow import resources, run
 from knnbench.workflow.cells import QUERY_TIMING, fit_flags, for_driver, query_flags, turn
@@ -76,6 +81,7 @@ with told():
     whole, replaced = entries([*files, *said])
     config |= whole
     resolve(config, schema, replaced)
+    add_variants(config, config["timing"]["threads"] or machine.available_cpus())
     DOWNLOADS = downloads(config)
     CLUSTER = workflow.remote_exec or config["cluster"]["queue"]
     if CLUSTER:
@@ -99,11 +105,13 @@ if config["timing"]["budget_h"] and workflow.is_main_process:
     from knnbench.workflow import plan  # Pandas: only where it is needed
 
     expected = plan.expect(config, CELLS, ROOT / "published", machine.describe("cpu"))
-    affordable = plan.affordable(expected, config["timing"]["budget_h"])
+    affordable = plan.affordable(expected, config["timing"])
     CELLS = [cell for cell in CELLS if cell in affordable]
-ROUNDS = range(config["timing"]["rounds"])
+ROUNDS = rounds_of(config["timing"])
 FIGURES = [f"results/{SUITE}/figures/{name}" for name in figures(config)]
-RESULTS = [f"results/{SUITE}/{name}" for name in (*TABLES, *FINDINGS, "report.html")] + FIGURES
+RESULTS = [
+    f"results/{SUITE}/{name}" for name in (*TABLES, *findings(config), "report.html")
+] + FIGURES
 CONDA = any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method)
 
 # A cell takes the whole machine and everything else a hundredth: nothing runs beside a cell at any --cores. On a cluster
@@ -125,6 +133,7 @@ wildcard_constraints:
     device="cpu|gpu",
     k=r"\d+",
     round=r"\d+",
+    number=r"\d+",
 
 
 def tables(wildcards):

@@ -5,6 +5,7 @@ Makes  {folder}/figures/{dataset}.{png,svg,pdf}: queries per second against K, w
        {folder}/figures/roofline.{png,svg,pdf}: how much of the machine the exact backends use
        {folder}/figures/{dataset}.{recall,build,break-even,batches,memory,phases}.{png,svg,pdf}
        {folder}/figures/scaling.{png,svg,pdf}, scaling.csv, crossings.csv: how times grow, and where libraries overtake others
+       {folder}/figures/threads.{png,svg,pdf}, threads.csv: what more threads, and more callers, give
 """
 
 
@@ -108,3 +109,25 @@ rule plot_scaling:
     shell:
         "{params.python} {input.code[0]:q} --folder {wildcards.folder:q} --figures {params.figures:q}"
         " --table {output.exponents:q} --crossings {output.crossings:q} --out {output.figures:q} > {log:q} 2>&1"
+
+
+rule plot_threads:
+    input:
+        tables,
+        code=code("plot_threads.py"),
+    output:
+        table=report("{folder}/threads.csv", caption="captions/threads.rst", category="Threads"),
+        figures=report(
+            [f"{{folder}}/figures/threads.{suffix}" for suffix in config["figures"]["formats"]],
+            caption="captions/threads.rst",
+            category="Threads",
+        ),
+    log:
+        "logs/plot_threads/{folder}.log",
+    params:
+        figures=lambda wildcards: json.dumps(config["figures"]),
+    message:
+        "Draw what more threads and more callers give"
+    shell:
+        "{params.python} {input.code[0]:q} --folder {wildcards.folder:q} --figures {params.figures:q}"
+        " --table {output.table:q} --out {output.figures:q} > {log:q} 2>&1"

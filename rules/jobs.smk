@@ -92,8 +92,12 @@ def check_measuring():
     """When the jobs are listed: Snakemake does not know its triggers before, and what only draws asks nothing of the machine."""
     with told():
         run.check_triggers(map(str, workflow.dag_settings.rerun_triggers))
-        if not CLUSTER:
-            check_machine(config["timing"], machine.describe("cpu"), len(os.sched_getaffinity(0)))
+        facts = None if CLUSTER else machine.describe("cpu")
+        if facts:
+            check_machine(config["timing"], facts, len(os.sched_getaffinity(0)))
+        if config["timing"]["rounds"] == AUTO and config["timing"]["budget_h"]:
+            if workflow.is_main_process:
+                plan.check_hours(expected, config["timing"]["budget_h"])
 
 
 def dataset_receipt(wildcards):
@@ -118,10 +122,9 @@ def index_of(wildcards, number):
 
 
 def index(wildcards):
-    """Where a cell finds its index, if its backend saves one: its round's own, but where every build is the same."""
-    backend = config["backends"][wildcards.backend]
-    number = 0 if backend["deterministic"] else wildcards.round
-    return index_of(wildcards, number) if backend["saves"] else []
+    """Where a cell finds its round's index, if its backend saves one."""
+    saves = config["backends"][wildcards.backend]["saves"]
+    return index_of(wildcards, wildcards.round) if saves else []
 
 
 def first_index(wildcards):
@@ -129,17 +132,70 @@ def first_index(wildcards):
     return index_of(wildcards, 0) if wildcards.round != "0" else []
 
 
-def index_flags(wildcards, **changes):
-    """What changes a fit, as flags of the script; `changes` are of the backend's entry."""
+def first_round(wildcards):
+    """The record that tells a later round how many queries to ask.
+
+    Not `ancient`: where the first round runs again, Snakemake looks for no reason of its own to run what waits for it, and later
+    rounds would stay as they were after a change of the settings.
+    """
+    cell = (
+        f"results/cells/{wildcards.dataset}/{wildcards.backend}-{wildcards.device}/k{wildcards.k}"
+    )
+    return f"{cell}.round0.json" if wildcards.round != "0" else []
+
+
+def index_flags(wildcards, parameters=None):
+    """What changes a fit, as flags of the script; with `parameters` in place of the entry's, if given.
+
+    Snakemake hands a function with `**` all that it knows of the job, its number of threads above all.
+    """
     env = cell_environment(wildcards)
     prefix = f"{RESOURCES}/environments/{env}" if environment(env) else None
     # The pipeline's, which only controls run in, is the one that is here.
     unpinned = (config["deployment"] == "none" or env == "pipeline") and not CONDA
-    backend = config["backends"][wildcards.backend] | changes
+    backend = config["backends"][wildcards.backend]
+    if parameters is not None:
+        backend = backend | {"parameters": parameters}
     return fit_flags(backend, config["timing"], prefix, unpinned)
 
 
 def cell_flags(wildcards):
     """What changes a cell's numbers: its fit, and how its queries are timed."""
-    searches = config["backends"][wildcards.backend].get("search", ())
-    return index_flags(wildcards) + query_flags(config["timing"], searches)
+    backend = config["backends"][wildcards.backend]
+    asked = backend.get("search", ()), backend.get("callers", ())
+    return index_flags(wildcards) + query_flags(config["timing"], *asked)
+
+
+def chosen(number):
+    """Of `rounds: auto` the file that says which cells a round has, from the second on; asked for, it is made before all else."""
+    return checkpoints.choose_round.get(suite=SUITE, number=number).output[0]
+
+
+def chosen_before(number):
+    """These files of the rounds before one."""
+    return [chosen(each) for each in range(1, number)]
+
+
+def records_before(number):
+    """The records of the rounds before one, of `rounds: auto`."""
+    found = [cell.record(0) for cell in CELLS]
+    for each, path in enumerate(chosen_before(number), start=1):
+        with told():
+            found += [cell.record(each) for cell in cells_of_round(Path(path))]
+    return [f"results/cells/{name}" for name in found]
+
+
+def last_round():
+    """Of `rounds: auto` the number of the first round that has no cells, or of the one after the last that may be."""
+    for number in rounds_at_most(config["timing"])[1:]:
+        with told():
+            if not cells_of_round(Path(chosen(number))):
+                return number
+    return config["timing"]["max_rounds"]
+
+
+def all_records():
+    """The records that the tables of the suite are made from."""
+    if config["timing"]["rounds"] == AUTO:
+        return records_before(last_round())
+    return [f"results/cells/{cell.record(number)}" for cell in CELLS for number in ROUNDS]

@@ -17,6 +17,7 @@ rule merge_tables:
                 "controls.csv",
                 "samples.csv",
                 "batches.csv",
+                "callers.csv",
                 "comparisons.csv",
                 "datasets.csv",
                 "summary.txt",

@@ -17,7 +17,8 @@ rule plan:
     message:
         "Plan suite {config[suite]}"
     shell:
-        "{params.python} {params.script:q} --config {params.config:q} --published {params.published:q}"
+        # By a pipe: the kernel takes no argument of more than 128 KiB.
+        "printf %s {params.config:q} | {params.python} {params.script:q} --published {params.published:q}"
         " --environments {params.environments} 2>&1 | tee {log:q}"
 
 

@@ -8,7 +8,7 @@ Makes  published/{name}/: the tables, the samples compressed, the figures, and w
 rule publish:
     input:
         unpublished,
-        tables=[f"results/{SUITE}/{name}" for name in TABLES + FINDINGS],
+        tables=[f"results/{SUITE}/{name}" for name in TABLES + findings(config)],
         figures=FIGURES,
         code=code("publish.py"),
     output:

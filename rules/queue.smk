@@ -31,8 +31,9 @@ def cell_minutes(wildcards, points=None):
     """Time to ask of a queue: what the limits of a cell allow, so that they end it and not the queue."""
     from knnbench.workflow import plan
 
-    points = points or len(config["backends"][wildcards.backend].get("search", [None]))
-    return math.ceil(plan.longest_s(config["timing"], points) / 60)
+    backend = config["backends"][wildcards.backend] if points is None else {}
+    points = points or len(backend.get("search", [None]))
+    return math.ceil(plan.longest_s(config["timing"], points, backend.get("callers", ())) / 60)
 
 
 def dataset_minutes(wildcards, attempt):
@@ -65,8 +66,8 @@ def queue(minutes, memory_mb, device):
     }
 
 
-# An index and its cells are one job of a queue.
-GROUP = "cells-{dataset}-{device}" if CLUSTER else None
+# An index and its cells are one job of a queue; a later round, which waits for the first one, is a job of its own.
+GROUP = "cells-{dataset}-{device}-{round}" if CLUSTER else None
 FOR_CELL = queue(cell_minutes, cell_memory_mb, lambda wildcards: wildcards.device)
 FOR_DATASET = queue(
     dataset_minutes, dataset_memory_mb, lambda wildcards: "gpu" if GPU_PYTHON else "cpu"

@@ -23,6 +23,13 @@ onstart:
             for job in workflow.dag.needrun_jobs()
             if job.rule.name == "measure_cell"
         }
+        if due and config["timing"]["rounds"] == AUTO:
+            numbers = rounds_at_most(config["timing"])
+            records = [
+                Path("results/cells", cell.record(each)) for cell in CELLS for each in numbers
+            ]
+            with told():
+                run.check_one_machine(records, machine.describe("cpu"))
         if not CONDA and (
             words := run.cannot_compile(
                 [config["backends"][name] for name in sorted(due)], SCRIPTS

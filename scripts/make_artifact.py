@@ -1,7 +1,11 @@
-"""Pack a suite's results with everything that somebody else needs to check them."""
+"""Pack a suite's results with everything that somebody else needs to check them.
+
+Entries that claims name and the suite lacks are JSON on the standard input.
+"""
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from knnbench.exchange.artifact import make_artifact
@@ -15,12 +19,12 @@ def main():
     parser.add_argument("--cells", type=Path, required=True, help="folder of the records")
     parser.add_argument("--logs", type=Path, required=True)
     parser.add_argument("--claims", type=json.loads, required=True, help="section of the configuration, JSON")
-    parser.add_argument("--claimed", type=json.loads, required=True, help="entries that claims name and the suite lacks, JSON")
     parser.add_argument("--receipts", type=Path, nargs="*", default=[], help="of downloads")
     parser.add_argument("--data", action="store_true", help="put the files of datasets in")
     parser.add_argument("--out", type=Path, required=True, help="the archive")
     asked = parser.parse_args()
-    make_artifact(asked.results, asked.cells, asked.logs, asked.claims, asked.claimed, asked.receipts, asked.data, asked.out)
+    claimed = json.load(sys.stdin)
+    make_artifact(asked.results, asked.cells, asked.logs, asked.claims, claimed, asked.receipts, asked.data, asked.out)
 
 
 if __name__ == "__main__":

@@ -17,15 +17,15 @@ from knnbench.system import machine
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=("cpu", "gpu"), required=True)
-    parser.add_argument("--threads", type=int, required=True, help="0: every CPU that this process may use")
+    parser.add_argument("--threads", type=int, required=True, help="0: one for each core that this process may use")
     parser.add_argument("--gpu-mhz", type=int, default=0, help="the clock at which a GPU is held; 0 leaves it")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--worker", nargs=4, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    threads = arguments.threads or machine.available_cpus()
+    threads = arguments.threads or machine.usual_threads(arguments.device)
     if arguments.worker:
         work(arguments.device, threads, *arguments.worker)
-    command = [sys.executable, "-X", "faulthandler", *sys.argv, "--worker"]
+    command = [sys.executable, "-X", "faulthandler", *sys.argv, "--threads", str(threads), "--worker"]
     supervise(arguments.device, threads, arguments.out, command, arguments.gpu_mhz)
 
 

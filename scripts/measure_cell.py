@@ -28,11 +28,13 @@ def parse_arguments(words):
     parser.add_argument("--build", type=int, default=0, help="number of this build: another seed for each")
     parser.add_argument("--first", type=Path, help="folder of the first index, which is taken again if it took ...")
     parser.add_argument("--rebuild-s", type=float, default=0, help="... longer than this to build")
-    parser.add_argument("--threads", type=int, required=True, help="0: every CPU that this process may use")
+    parser.add_argument("--threads", type=int, required=True, help="0: one for each core that this process may use")
     parser.add_argument("--memory-gb", type=float, required=True, help="0: nine tenths of what is available now")
     parser.add_argument("--max-fit-s", type=float, required=True, help="limit of the fit")
     parser.add_argument("--search", type=json.loads, help="what is set for each point of the cell, a JSON list of objects")
     parser.add_argument("--points", type=json.loads, help=argparse.SUPPRESS)
+    parser.add_argument("--few", type=json.loads, default=[], help=argparse.SUPPRESS)
+    parser.add_argument("--asked", type=Path, help="record of the cell's first round, which said how many queries a pass asks")
     parser.add_argument("--half", choices=HALVES, help="of the queries: one to tune a setting on, one to test it")
     parser.add_argument("--timing", type=json.loads, help="how queries are timed, a JSON object")
     parser.add_argument("--retry-noisy", action="store_true", help="measure a cell up to three times while others use its CPUs")
@@ -55,7 +57,7 @@ def parse_arguments(words):
 
 def main(words):
     arguments = parse_arguments(words)
-    threads = arguments.threads or machine.available_cpus()
+    threads = arguments.threads or machine.usual_threads(arguments.device)
     if arguments.worker:
         work(arguments, threads)
     supervise(arguments, threads, [sys.executable, "-X", "faulthandler", *sys.argv])

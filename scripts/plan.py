@@ -1,11 +1,15 @@
-"""Print what a suite will take before it runs: cells, time, memory, disk and downloads, by dataset and backend."""
+"""Print what a suite will take before it runs: cells, time, memory, disk and downloads, by dataset and backend.
+
+The resolved configuration is JSON on the standard input.
+"""
 
 import argparse
 import json
+import sys
 from itertools import groupby
 from pathlib import Path
 
-from knnbench.config.suite import cells
+from knnbench.config.suite import AUTO, cells, rounds_of
 from knnbench.system import machine
 from knnbench.workflow import plan
 from knnbench.workflow.progress import in_words
@@ -17,16 +21,15 @@ def place(expected):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=json.loads, required=True, help="the resolved configuration, JSON")
     parser.add_argument("--published", type=Path, required=True, help="folder of results of other machines")
     parser.add_argument("--environments", type=int, required=True, help="how many environments must be made")
     arguments = parser.parse_args()
 
-    config = arguments.config
+    config = json.load(sys.stdin)
     listed = [cell for cell in cells(config) if cell.device == "cpu" or config["gpu"]]
     facts = machine.describe("cpu")
     expected = plan.expect(config, listed, arguments.published, facts)
-    chosen = plan.affordable(expected, config["timing"]["budget_h"])
+    chosen = plan.affordable(expected, config["timing"])
     sizes = {name: plan.size_of(name, settings) for name, settings in config["datasets"].items()}
 
     print(f"{'dataset':18} {'backend':26} cells  done  skipped        time    memory     index")
@@ -36,7 +39,7 @@ def main():
         run = [each for each in group if each.cell in chosen]
         seconds, most = sum(each.seconds for each in run), max(each.host_bytes for each in group)
         entry = config["backends"][backend]
-        builds = entry["saves"] * (1 if entry["deterministic"] else config["timing"]["rounds"])
+        builds = entry["saves"] * len(rounds_of(config["timing"]))
         index = plan.index_bytes(sizes[dataset]) * builds
         total, disk = total + seconds, disk + index
         print(
@@ -61,6 +64,11 @@ def main():
     print()
     for name, (seconds, note) in lines.items():
         print(f"{name:10} {in_words(seconds):>11}   {note}")
+    if config["timing"]["rounds"] == AUTO:
+        most = config["timing"]["max_rounds"]
+        print(
+            f"These are two rounds of each cell (timing.rounds: auto); what they do not decide gets more, up to {most} in all."
+        )
 
 
 if __name__ == "__main__":

@@ -12,14 +12,21 @@ from knnbench.config.names import plain
 from knnbench.draw.calls import call_rows
 from knnbench.draw.chart_files import CONFIG, NOTHING, draw_files
 from knnbench.draw.charts import VIEWS, encodings
-from knnbench.draw.figures import key
-from knnbench.measure.statuses import NOT_RUN
-from knnbench.results.findings import break_even_words
+from knnbench.draw.figures import CUT, key, limits
+from knnbench.measure.statuses import MISSING
+from knnbench.results.findings import break_even_words, intervals_of
 from knnbench.results.folder import read
 from knnbench.results.words import typical_k
 
 WIDTH = 110  # letters of a line
 BARS = ("memory", "phases")
+
+
+def is_cut(rows):
+    """Whether an interval goes on beyond the axis of speeds in the panel of its K."""
+    ends = rows.groupby("n_neighbors")["queries_per_s"].agg(limits).loc[rows["n_neighbors"]]
+    low, high = (rows[f"queries_per_s_{end}"].to_numpy() for end in ("low", "high"))
+    return any(low < [least for least, _ in ends]) or any(high > [most for _, most in ends])
 
 
 def panel(kind, rows, batches, look, k):
@@ -31,7 +38,7 @@ def panel(kind, rows, batches, look, k):
     marks = "NumPy in, NumPy out." if kind in BARS else f"{key(chosen)} NumPy in, NumPy out.".strip()
     subtitle = [first["machine"], *textwrap.wrap(marks, WIDTH)] if first["machine"] else textwrap.wrap(marks, WIDTH)
     cells = rows[~rows["control"]]
-    without = cells[cells["status"].isin(NOT_RUN)]
+    without = cells[cells["status"].isin(MISSING)]
     if len(without):
         counts = ", ".join(f"{count} {status}" for status, count in without["status"].value_counts().items())
         subtitle.append(f"Of {len(cells)} {'points' if every_k else 'cells'}, {len(without)} are not here: {counts}.")
@@ -42,6 +49,8 @@ def panel(kind, rows, batches, look, k):
     words = f"{plain(first['title'])}: {title}" + ("" if every_k else f", K = {k}")
     if chosen.empty:
         return {"title": {"text": words, "subtitle": subtitle}, **NOTHING}
+    if kind == "recall" and (called := intervals_of(chosen)):
+        subtitle.append(f"Bars: {called}.{f' {CUT}' * is_cut(chosen)}")
     panels = every_k and chosen["n_neighbors"].nunique() > 1
     width, height = (300, 220) if panels else (560, 400) if every_k else (420, 300)
     size = {"width": width} if kind in BARS else {"width": width, "height": height}

@@ -7,7 +7,7 @@ import yaml
 
 from knnbench.draw.figures import save, styles
 from knnbench.draw.speed import draw
-from knnbench.results.folder import read_table, stand
+from knnbench.results.folder import read_timings, stand
 
 
 def main():
@@ -18,7 +18,7 @@ def main():
     arguments = parser.parse_args()
 
     config = yaml.safe_load((arguments.folder / "config.yaml").read_text(encoding="utf-8"))
-    timings = stand(read_table(arguments.folder, "timings"))
+    timings = stand(read_timings(arguments.folder))
     # NumPy in, NumPy out: what every backend has.
     timings = timings[(timings["dataset"] == arguments.dataset) & (timings["residency"] == "host")]
     figure = draw(timings, styles(config["backends"]))

@@ -44,11 +44,11 @@ def main():
         print(f"{words}{': this machine' if words == here else ''}")
         ranked, out = recommend(ask, [row | {"name": apart[row["curve"], row["name"]]} for row in rows])
         for place, each in enumerate(ranked[:LISTED], start=1):
-            alike = "; may be as fast as the first" if place > 1 and each["low"] <= ranked[0]["high"] else ""
+            alike = "; undecided: it may be as fast as the first" if place > 1 and each["low"] <= ranked[0]["high"] else ""
             rough = "roughly " if steps_in_words(each["steps"]) != SAME_SIZE else ""
             span = f"{rough}{seconds(each['low'])} to {seconds(each['high'])}"
             print(f"  {place}. {each['name']}: {span} for fit and queries, recall {each['recall']:.3f}{compiles(each)}{alike}")
-            print(f"     rests on {each['place']}; {steps_in_words(each['steps'])}")
+            print(f"     rests on {'; '.join(filter(None, [each['place'], steps_in_words(each['steps']), each['doubts']]))}")
         if not ranked:
             print("  The data do not support an answer: no measured cell is near enough and good enough.")
             metrics = ", ".join(dict.fromkeys(row["metric"] for row in rows))

@@ -16,10 +16,23 @@ from knnbench.measure.lifted import Lifted
 from knnbench.problem.metrics import METRICS
 
 
-def answer(module, metric, device, parameters, train, queries=None, k=1, saves=False, build=None, lifts=False, searches=None):
+def answer(
+    module,
+    metric,
+    device,
+    parameters,
+    train,
+    queries=None,
+    k=1,
+    saves=False,
+    build=None,
+    lifts=False,
+    searches=None,
+    tell=False,
+):
     """Do what a cell does, without the clock: ids of shape (q, k), or the words of why not; of a `build`, its saved bytes.
 
-    With `searches`, a list of ids, one for each that is set.
+    With `searches`, a list of ids, one for each that is set; with `tell`, of (ids, what the backend says it searched with).
     """
     Backend = importlib.import_module(f"knnbench.backends.{module}").Backend
 
@@ -54,6 +67,8 @@ def answer(module, metric, device, parameters, train, queries=None, k=1, saves=F
             backend.set_search(**search)
         return backend.to_host(backend.query(backend.to_query_device(queries), k))
 
+    if tell:
+        return [(asked(search), backend.searched(search, k)) for search in searches]
     return [asked(search) for search in searches] if searches else asked(None)
 
 

@@ -160,14 +160,14 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(environments, tmp_path_factory):
-    """Function from the name of an environment to its server."""
+    """Function from the name of an environment to its server, or to the one there of a module that has a process to itself."""
     servers = {}
 
-    def get(environment):
-        if environment not in servers:
+    def get(environment, module=None):
+        if (environment, module) not in servers:
             cache = str(tmp_path_factory.mktemp("cache"))
-            servers[environment] = Server(environments / environment / "bin/python", cache)
-        return servers[environment]
+            servers[environment, module] = Server(environments / environment / "bin/python", cache)
+        return servers[environment, module]
 
     yield get
     for each in servers.values():

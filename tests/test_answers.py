@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, run
+from conftest import CONFIG, ROOT, run
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy import stats
 
 from knnbench.config.names import plain
-from knnbench.draw.page_rows import interval_bars
+from knnbench.draw.page_rows import claim_rows, interval_bars
 from knnbench.draw.typeset import Latex, Markdown, write_table
 from knnbench.results.claims import UNKNOWN, check, choose, overall, time_of, verdict_of
 from knnbench.results.findings import break_even, break_even_words, findings, number, seconds
@@ -28,7 +29,7 @@ PAIR = st.lists(st.floats(0.1, 100), min_size=2, max_size=2).map(sorted)
 def timed(low, middle, high, **more):
     """A measured row."""
     times = {"query_low_s": low, "query_median_s": middle, "query_high_s": high, "fit_s": 1.0}
-    times |= {"fit_low_s": None, "fit_high_s": None}
+    times |= {"fit_low_s": None, "fit_high_s": None, "query_freedom": None}
     return {"status": "ok", "reason": "", "rounds": 3} | times | more
 
 
@@ -36,7 +37,7 @@ def ended(status):
     stage = {"timeout_query": "first_query", "timeout_fit": "fit"}.get(status)
     reason = f"{stage} was ended at its time limit" if stage else "because"
     return {"status": status, "reason": reason, "rounds": 1} | dict.fromkeys(
-        ("query_low_s", "query_median_s", "query_high_s", "fit_s", "fit_low_s", "fit_high_s")
+        ("query_low_s", "query_median_s", "query_high_s", "query_freedom", "fit_s", "fit_low_s", "fit_high_s")
     )
 
 
@@ -44,11 +45,11 @@ def ended(status):
     ("slower", "faster", "verdict", "interval"),
     [
         (timed(2.9, 3, 3.1), timed(1, 1, 1), "holds", (2.9, 3.1)),
-        (timed(2.9, 3, 3.1), timed(0.9, 1, 1.6), "not distinguishable", (2.9 / 1.6, 3.1 / 0.9)),
+        (timed(2.9, 3, 3.1), timed(0.9, 1, 1.6), "undecided", (2.9 / 1.6, 3.1 / 0.9)),
         (timed(1, 1.1, 1.2), timed(1, 1, 1), "fails", (1, 1.2)),
         (timed(9, 9, 9), timed(1, 1, 1), "fails", (9, 9)),
         (ended("timeout_query"), timed(1, 1, 1), "fails", (10, math.inf)),  # more than 10, and 4 was said at most
-        (ended("timeout_query"), timed(4, 4, 4), "not distinguishable", (2.5, math.inf)),
+        (ended("timeout_query"), timed(4, 4, 4), "undecided", (2.5, math.inf)),
         (timed(1, 1, 1), ended("timeout_query"), "fails", (0, 0.1)),
         (
             ended("timeout_query") | {"reason": "compile was ended at its time limit"},
@@ -88,6 +89,28 @@ def test_fastest_of_a_group_counts():
     assert (found["verdict"], found["missing"]) == ("not measured", "b3 on data: unavailable")
 
 
+def test_the_ratio_of_two_sides_with_one_fastest_each_is_of_welch():
+    """Narrower than their ends divided; where another of a side may be the fastest, or one round is all, it is these."""
+
+    def known(middle, freedom=4.0):
+        half = stats.t.ppf(0.975, 4) * 0.1
+        return timed(
+            middle * math.exp(-half), middle, middle * math.exp(half), query_freedom=freedom, query_interval="own rounds"
+        )
+
+    claim = CLAIM | {"slower": {"backends": ["b*"]}}
+    rows = {("data", "a"): known(1.0), ("data", "b1"): known(3.0), ("data", "b2"): known(9.0)}
+    half = stats.t.ppf(0.975, 8) * 0.1 * math.sqrt(2)
+    found = check("claim", claim, rows, ["a", "b1", "b2"], LIMITS)
+    assert (found["ratio_low"], found["ratio_high"]) == pytest.approx((3 * math.exp(-half), 3 * math.exp(half)))
+    divided = known(3.0)["query_low_s"] / known(1.0)["query_high_s"], known(3.0)["query_high_s"] / known(1.0)["query_low_s"]
+    single = check("claim", claim, rows | {("data", "b1"): known(3.0, None)}, ["a", "b1", "b2"], LIMITS)
+    assert (single["ratio_low"], single["ratio_high"]) == pytest.approx(divided)
+    wide = known(9.0) | {"query_low_s": 2.0}
+    found = check("claim", claim, rows | {("data", "b2"): wide}, ["a", "b1", "b2"], LIMITS)
+    assert found["ratio_low"] == pytest.approx(2.0 / known(1.0)["query_high_s"]) and found["slower"] == "b1"
+
+
 def test_fits_and_other_datasets():
     sides = {"slower": {"backends": ["a"], "time": "fit"}, "faster": {"backends": ["a"], "dataset": "other"}}
     claim = CLAIM | sides | {"ratio": [1, math.inf]}
@@ -95,7 +118,7 @@ def test_fits_and_other_datasets():
     found = check("claim", claim, rows, ["a"], LIMITS)
     assert (found["verdict"], found["ratio"]) == ("holds", 5)  # recall does not matter where a fit is compared
     rows["data", "a"] |= {"fit_low_s": 0.5, "fit_high_s": 50.0}  # of builds that differ
-    assert check("claim", claim, rows, ["a"], LIMITS)["verdict"] == "not distinguishable"
+    assert check("claim", claim, rows, ["a"], LIMITS)["verdict"] == "undecided"
     assert time_of(ended("timeout_fit"), "fit", LIMITS, True) == (60, math.inf, math.inf)
     assert time_of(ended("crashed"), "query", LIMITS, False) == UNKNOWN
 
@@ -129,6 +152,31 @@ def test_every_claim_of_the_page_has_a_verdict(tmp_path):
     assert out.read_text() == (folder / "claims.csv").read_text()
 
 
+def test_the_page_is_judged_by_its_own_functions():
+    """Where it compares with PyTorch and JAX, or with all: what is done otherwise with these libraries here does not count."""
+    claims = yaml.safe_load((ROOT / "claims.yaml").read_text())["claims"]
+    known = [f"{name}-{device}" for name, entry in CONFIG["backends"].items() for device in entry["environments"]]
+    for name in ("keops-orders", "hyperbolic-orders", "sphere-keops", "rd-a-keops-rest", "rd-a-faiss-rest", "rd-d-only-keops"):
+        chosen = choose(claims[name]["slower"]["backends"], known)
+        assert [each for each in chosen if each.startswith(("torch", "jax"))] == [
+            "torch-page-gpu",
+            "torch-page-all-gpu",
+            "jax-page-gpu",
+        ]
+
+
+def test_claims_of_older_results_have_the_word_of_today(tmp_path):
+    known = {"claim": "c", "says": "s", "dataset": "d", "n_neighbors": 10, "machine": "m", "ratio": 1, "ratio_low": 0.5}
+    known |= {"ratio_high": 2, "at_least": 1, "at_most": math.inf, "slower": "a", "faster": "b", "rounds": 1}
+    rows = [known | {"verdict": verdict, "missing": "", "left_out": ""} for verdict in ("not distinguishable", "holds")]
+    pd.DataFrame(rows).to_csv(tmp_path / "claims.csv", index=False)
+    [claim] = claim_rows(tmp_path / "claims.csv")
+    assert (
+        claim["verdict"] == "undecided"
+        and claim["ratios"][0] == "d, K = 10: undecided, 1 (0.5 to 2, spread of one round; a over b)"
+    )
+
+
 def frame(**curves):
     """Rows as folder.read gives them: name -> (fit, time, exact, prunes)."""
     common = {"machine": "m", "residency": "host", "status": "ok", "dataset": "data", "rounds": 3, "reason": ""}
@@ -136,6 +184,8 @@ def frame(**curves):
         common
         | {"name": name, "curve": name, "queries": 100, "fit_s": fit, "exact": exact, "prunes": prunes, "n_neighbors": 10}
         | {"query_median_s": time, "query_low_s": time * 0.9, "query_high_s": time * 1.1, "queries_per_s": 100 / time}
+        | {"queries_per_s_low": 100 / (time * 1.1), "queries_per_s_high": 100 / (time * 0.9), "query_interval": "moderated"}
+        | {"query_min_s": time * 0.8, "query_max_s": time * 1.2, "flags": None}
         | {"memory_bytes": 1e6, "recall": 1.0, "queries_timed": 100, "subset": False, "over": False}
         for name, (fit, time, exact, prunes) in curves.items()
     )
@@ -144,10 +194,10 @@ def frame(**curves):
 @given(st.floats(0.001, 100), st.floats(0.001, 100), st.floats(0.001, 100), st.floats(0.001, 100))
 def test_break_even(fit, time, brute_fit, brute_time):
     """Before it pays off, the brute force is ahead, and after, the index, or the other way round if its fit is cheaper."""
-    assume(abs(time / brute_time - 1) > 1e-6)
+    assume(abs(time / brute_time - 1) > 1e-6 and (fit == brute_fit or abs(fit / brute_fit - 1) > 1e-6))
     rows = frame(brute=(brute_fit, brute_time, True, False), index=(fit, time, False, False))
-    against, [(_, queries, low, high)] = break_even(rows)
-    assert against == "brute"
+    against, [(_, queries, low, high, by)] = break_even(rows)
+    assert (against, by) == ("brute", "intervals")
 
     def ahead(number):
         return fit + number * time / 100 < brute_fit + number * brute_time / 100
@@ -181,6 +231,9 @@ def test_break_even_in_words():
         "tree pays off from the first query.",
     ]
     assert break_even(frame(tree=(0, 1, True, True))) == (None, [])
+    single = rows.assign(query_interval=rows["query_interval"].where(rows["name"] != "slow", "one round"))
+    words = "slow pays off after 1,000 queries (by the spread of one round, 769 to 1,430)."
+    assert break_even_words(single, ["slow"])[1] == [words]
     rows.loc[rows["name"] == "slow", ["query_low_s", "query_high_s"]] = math.nan  # as others' results are
     rows.loc[rows["name"] == "near", "fit_s"] = math.nan
     rows.loc[rows["name"] == "tree", "status"] = "low_recall"
@@ -192,22 +245,27 @@ def test_break_even_in_words():
 def test_what_is_not_known_of_others_results_is_said():
     """They may have no interval, no fit and no recall."""
     rows = frame(theirs=(math.nan, 1, False, False), other=(1, 2, False, False), brute=(1, 4, True, False))
-    rows = rows.assign(at="", compile_s=math.nan, flags=None, rounds=1, wrong_neighbors=math.nan)
-    speeds = {"queries_per_s_low": rows["queries"] / rows["query_high_s"]}
-    rows = rows.assign(**speeds, queries_per_s_high=rows["queries"] / rows["query_low_s"])
-    nothing = ["query_low_s", "query_high_s", "queries_per_s_low", "queries_per_s_high", "recall"]
-    rows.loc[rows["name"] == "theirs", nothing] = math.nan
+    rows = rows.assign(at="", compile_s=math.nan, rounds=1, wrong_neighbors=math.nan, query_interval="one round")
+    nothing = ["query_low_s", "query_high_s", "queries_per_s_low", "queries_per_s_high", "query_interval", "recall"]
+    rows.loc[rows["name"] == "theirs", nothing] = None
     comparisons = pd.DataFrame(columns=["dataset", "n_neighbors", "residency", "machine", "faster", "slower", "verdict"])
     said = dict(findings(rows, comparisons, 10))
     assert said["Fastest approximate"] == "theirs: 100 queries/s at K = 10 (its interval is not known), recall not known"
     assert said["Cost to build"].startswith("brute fits in 1 s; how long theirs fits is not known")
-    assert "theirs: its interval is not known." in said["How sure?"]
+    assert "theirs, of the approximate ones: undecided against other." in said["How sure?"]
+    assert "brute, of the exact ones: no other was measured." in said["How sure?"]
     said = dict(findings(rows.assign(query_median_s=[3, 2, 4]), comparisons, 10))
-    assert "no other approximate one's interval overlaps; that of theirs is not known" in said["How sure?"]
+    assert "other, of the approximate ones: undecided against theirs." in said["How sure?"]
+    said = dict(findings(rows[rows["name"] != "theirs"].assign(exact=True), comparisons, 10))
+    assert "other, of the exact ones: nothing was decided, since each cell has one round." in said["How sure?"]
+    assert "other: 50 queries/s at K = 10 (spread of one round 45.5 to 55.6)" in said["Fastest exact"]
     assert not any("nan" in words or "no number" in words for words in said.values())
-    bars = [{"low": 10.0, "high": 100.0}, {"low": math.nan, "high": math.nan}, {"low": 20.0, "high": 50.0}]
+    ends = [(10, 20, 1e9), (math.nan, 20, math.nan), (20, 200, 400)]
+    bars = [dict(zip(("low", "middle", "high"), map(float, each), strict=True)) for each in ends]
     interval_bars(bars)
-    assert "left" not in bars[1] and (bars[0]["left"], bars[0]["width"]) == (0, 100)
+    assert "left" not in bars[1]
+    assert (bars[0]["left"], bars[0]["width"]) == (0, 100)  # up to the limits of the medians
+    assert bars[2]["left"] + bars[2]["width"] == pytest.approx(100) and 0 < bars[2]["left"] < 50
 
 
 def test_numbers_in_words():
@@ -315,18 +373,39 @@ def test_recommend():
     ranked, out = recommend(problem(), [candidate("bare", 0.1, **bare), candidate("unbuilt", 0.1, fit_s=None)])
     assert out == [("unbuilt", "no time of a fit is known at data, n = 1000, d = 10, K = 10")]
     assert [ranked[0][key] for key in ("low", "total", "high")] == pytest.approx([11, 11, 11])
+    spread = [candidate("graph", 0.1, query_interval="one round"), candidate("tree", 0.2, flags="subset; drift")]
+    assert [each["doubts"] for each in recommend(problem(), spread)[0]] == ["spread of one round", "flagged subset; drift"]
+    # Of rounds that differ what was seen, and not what their interval has, of a thousand years.
+    wide = candidate("wide", 0.1, queries_per_s_low=1e-9, queries_per_s_high=1e9, flags="rounds_differ")
+    [found], _ = recommend(problem(), [wide])
+    assert (found["low"], found["total"], found["high"]) == pytest.approx((9, 11, 13))
+    assert found["doubts"] == "from its fastest to its slowest repeat; flagged rounds_differ"
     twice = [candidate("brute", 1.0, status="timeout_query", queries_per_s=None), candidate("brute", 1.0)]  # of two folders
     assert [each["name"] for each in recommend(problem(), twice)[0]] == ["brute"]
 
 
-def test_bold_only_where_it_is_distinguishable():
-    """The fastest is bold if every other of its search is slower beyond chance, and was measured in several processes."""
-    rows = frame(quick=(0, 1, True, False), slow=(0, 2, True, False))
-    rows = rows.assign(at_k="K = 10")
+@pytest.mark.parametrize(
+    ("verdicts", "bold"),
+    [
+        (("faster", "faster"), [100]),
+        (("same", "faster"), [100, 50]),
+        (("same", "same"), [100, 50, 25]),
+        (("same", "undecided"), []),
+        (("undecided", "faster"), []),
+        (("faster", None), []),
+    ],
+)
+def test_bold_only_where_it_is_decided(verdicts, bold):
+    """The fastest and those that are the same are bold, if no other of the search is undecided against it."""
+    rows = frame(quick=(0, 1, True, False), slow=(0, 2, True, False), last=(0, 4, True, False)).assign(at_k="K = 10")
     columns = ["dataset", "n_neighbors", "residency", "machine", "faster", "slower", "verdict"]
-    for verdict, rounds, bold in (("faster", 3, True), ("not distinguishable", 3, False), ("one round", 1, False)):
-        comparisons = pd.DataFrame([("data", 10, "host", "m", "quick", "slow", verdict)], columns=columns)
-        for form, mark in ((Latex, r"\textbf{100}"), (Markdown, "**100**")):
-            text = write_table(form, rows.assign(rounds=rounds), "at_k", comparisons, {}, "caption", "label")
-            assert (mark in text) == bold
-            assert "50" in text and text.count("textbf") + text.count("**") // 2 == bold
+    pairs = [("data", 10, "host", "m", "quick", name, each) for name, each in zip(("slow", "last"), verdicts, strict=True)]
+    comparisons = pd.DataFrame([pair for pair in pairs if pair[-1]], columns=columns)
+    for form, mark in ((Latex, r"\textbf{{{}}}"), (Markdown, "**{}**")):
+        text = write_table(form, rows, "at_k", comparisons, {}, "caption", "label")
+        assert [speed for speed in (100, 50, 25) if mark.format(speed) in text] == bold
+        assert "25" in text and text.count("textbf") + text.count("**") // 2 == len(bold)
+    single = write_table(
+        Markdown, rows.assign(query_interval="one round"), "at_k", comparisons.iloc[:0], {}, "caption", "label"
+    )
+    assert "One round per cell: nothing is bold" in single and "**" not in single

@@ -159,9 +159,7 @@ def test_made_checked_moved_drawn_measured_and_compared(project, tmp_path, offli
 
     measured = run(folder, "--quiet", "rules", "--", "remeasure").stdout
     cells = pd.read_csv(folder / "results/test/compare/cells.csv", keep_default_na=False)
-    assert set(cells["verdict"]) <= {"reproduced", "faster", "slower", "not distinguishable", "not measured"}, cells[
-        "why"
-    ].unique()
+    assert set(cells["verdict"]) <= {"reproduced", "faster", "slower", "undecided", "not measured"}, cells["why"].unique()
     orderings = pd.read_csv(folder / "results/test/compare/orderings.csv", keep_default_na=False)
     unexplained = orderings[(orderings["verdict"] != "holds") & (orderings["why"] == "")]
     assert f"{(orderings['verdict'] == 'holds').sum()} of {len(orderings)} orderings of backends hold" in measured
@@ -224,7 +222,7 @@ def test_a_user_s_own_files(tmp_path, project):
         assert ("ask whoever measured it" in readme) == (wanted == "false") and "| CC0 |" in readme
         done = run(folder, "--quiet", "rules", "--config", "deployment=none", "--", "remeasure", check=False)
         cells = pd.read_csv(folder / "results/mine/compare/cells.csv").set_index("dataset")["verdict"]
-        assert cells["toy-euclidean"] in ("reproduced", "faster", "slower", "not distinguishable"), done.stdout[-3000:]
+        assert cells["toy-euclidean"] in ("reproduced", "faster", "slower", "undecided"), done.stdout[-3000:]
         assert (cells["mine"] == "missing") == (wanted == "false")
         bent = pd.read_csv(folder / "results/mine/timings.csv").set_index("dataset").loc["bent"]
         assert (bent["metric"], bent["status"], bent["n"]) == ("log", "unsupported", 100)  # of a file that came along

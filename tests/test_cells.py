@@ -15,17 +15,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT, wait_until
+from hostile import PERFECT
 
+from knnbench.backends.base import Backend as Base
 from knnbench.measure import ceilings, supervisor
 from knnbench.measure.clock import Timing
-from knnbench.measure.queries import choose_queries
+from knnbench.measure.queries import choose_queries, measure_batches
 from knnbench.measure.statuses import STATUSES, classify
 from knnbench.problem.datasets import write_neighbors, write_points
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.own_rows import without_own
 from knnbench.problem.points import in_blocks
 from knnbench.problem.truth import exact_neighbors
-from knnbench.results.calls import at_point, times
+from knnbench.results.calls import at_point, same_way, times
 from knnbench.system import machine
 from knnbench.system.files import write_atomically
 from knnbench.system.isolation import Outcome, merge
@@ -99,6 +101,7 @@ def test_ok(bench):
     assert record["memory_bytes"]["loaded"] <= record["max_rss_bytes"]
     assert set(record["memory_bytes"]) == {"loaded", "fit", "query"}
     assert record["noise"]["seconds"] > 0 and record["noise"]["others_cpus"] >= 0
+    assert record["pace_ns"]["before"] > 0 and record["pace_ns"]["after"] > 0
     assert len(record["machine"]["load"]) == 2 and record["machine"]["attempts"] == 1
     assert (record["wrong_neighbors"], record["distance_error"]) == (0, 0.0)
 
@@ -106,8 +109,39 @@ def test_ok(bench):
 def test_calls_with_few_queries(bench):
     """Each query is in one call of a size at most; a size that there are not enough queries for is not measured."""
     record = run(bench, "")
-    assert {size: len(calls) for size, calls in record["batch_ns"]["host"].items()} == {"1": 4, "3": 2}
+    assert {size: len(calls) for size, calls in record["batch_ns"]["host"].items()} == {"1": 4, "3": 3}
     assert set(record["first_batch_ns"]["host"]) == {"1", "3"}
+
+
+@pytest.mark.parametrize(("asked", "sizes"), [(100, [1, 10]), (900, [1, 10, 200])])
+def test_calls_ask_what_was_not_just_asked(monkeypatch, asked, sizes):
+    """No query twice in a size, none of the passes and none of the size before, as long as there are others."""
+
+    class Backend(Base):
+        def query(self, queries, k):
+            return queries
+
+    calls, total = [], 1000
+    monkeypatch.setattr("knnbench.measure.queries.elapsed_ns", lambda work, _: (1, calls.append(work())))
+    monkeypatch.setattr(
+        "knnbench.measure.queries.each_ns", lambda works, *_: [len(work()) for work in works if not calls.append(work())]
+    )
+    timing = Timing(**TIMING | {"batch_sizes": [10, 200], "batch_calls": 40})
+    first = {"queries_timed": asked}
+    task = SimpleNamespace(timing=timing, n_neighbors=5, device="cpu", max_fit_s=60, few=[], first=first, threads=1)
+    backend = Backend(METRICS["euclidean"], "cpu", 1)
+    reporter = SimpleNamespace(enter=lambda *_: None, add=lambda **_: None, allow=lambda _: None)
+    rows = choose_queries(task, backend, np.arange(total), reporter)
+    calls.clear()
+    measure_batches(task, backend, np.arange(total), len(rows), reporter)
+    before = set(rows)
+    for size in sizes:
+        _, *works = [each for each in calls if len(each) == size]
+        found = np.concatenate(works)
+        assert len(works) == min(40, total // size) and len(set(found)) == len(found)
+        others = total - len(before)
+        assert not before & set(found[:others])
+        before = set(rows) | set(found) if size == 1 else set(found)
 
 
 @pytest.mark.parametrize("what", ["segfault", "sleep in C", "exception", "memory"])
@@ -148,7 +182,7 @@ def points(bench, searches, *options, timing=TIMING, **more):
 
 
 def test_points_of_a_cell(bench):
-    """Each has its own numbers, in an order of the seed and of the round; the fit is of all."""
+    """Each has its own numbers; the fit is of all."""
     found, record = points(bench, [{"what": ""}, {"what": "fewer"}, {"what": "", "when": "x"}])
     assert [point["status"] for point in found] == ["ok", "failed", "ok"] and record["status"] == "failed"
     assert all(len(found[number]["query_ns"]["host"]) >= 3 and found[number]["recall"] == 1 for number in (0, 2))
@@ -156,8 +190,42 @@ def test_points_of_a_cell(bench):
     assert set(found[0]["phases_ns"]) == {"first_query"} and set(found[0]["memory_bytes"]) == {"query"}
     assert {"fit", "set_search", "query"} < set(record["stages_s"]) and "stages_s" not in found[0]  # of all points together
     assert (at_point(record, 0)["recall"], at_point(record, 0)["phases_ns"]["add"]) == (1, record["phases_ns"]["add"])
-    orders = {tuple(points(bench, [{}] * 6, "--build", str(number))[1]["points"]) for number in range(3)}
-    assert len(orders) == 3 and {tuple(sorted(order)) for order in orders} == {tuple("012345")}
+
+
+EFFORTS = [{"effort": PERFECT + number} for number in range(6)]
+
+
+def test_points_of_later_rounds_are_measured_in_orders_of_their_own(bench, tmp_path):
+    (tmp_path / "first.json").write_text(json.dumps(points(bench, EFFORTS)[1]))
+    later = ("--asked", str(tmp_path / "first.json"))
+    orders = [tuple(points(bench, EFFORTS, *later, "--build", str(number))[1]["points"]) for number in range(1, 4)]
+    assert len(set(orders)) == 3 and {tuple(sorted(order)) for order in orders} == {tuple("012345")}
+    assert tuple(points(bench, EFFORTS)[1]["points"]) == tuple("012345")  # in which a curve finds its end
+
+
+def test_points_that_there_is_no_need_to_measure(bench, tmp_path):
+    """Of several that are one search, since K is larger, the last is measured, and none that looks at more than is enough; a
+    later round measures those of the first, though its own recall would not have ended there."""
+    searches = [{"effort": effort} for effort in (1, 2, 4, 8, PERFECT, 100, 200)]
+    enough = TIMING | {"enough_recall": 0.995}
+    found, record = points(bench, searches, timing=enough)
+    assert record["status"] == "ok" and [point["searched"]["effort"] for point in found] == [5, 5, 5, 8, PERFECT, 100, 200]
+    ends = ["not_needed", "not_needed", "low_recall", "low_recall", "ok", "not_needed", "not_needed"]
+    assert [point["status"] for point in found] == ends
+    assert found[0]["reason"] == "the same search as effort=4: K = 5 takes the place of smaller numbers"
+    assert found[6]["reason"] == f"a curve ends at recall 0.995, and effort={PERFECT} has 1.0000" and "recall" not in found[6]
+    (tmp_path / "first.json").write_text(json.dumps(record))
+    later, _ = points(bench, searches, "--asked", str(tmp_path / "first.json"), "--build", "1", timing=TIMING)
+    assert [(point["status"], point["reason"]) for point in later] == [(point["status"], point["reason"]) for point in found]
+    every, _ = points(bench, searches)
+    assert [point["status"] for point in every][2:] == ["low_recall"] * 2 + ["ok"] * 3
+
+
+def test_a_curve_of_two_parameters_ends_where_both_are_more(bench):
+    pairs = itertools.product((1, PERFECT, 100), ("", "fewer at once"))
+    searches = [{"effort": effort, "what": what} for effort, what in pairs]
+    found, _ = points(bench, searches, timing=TIMING | {"enough_recall": 0.995, "min_recall": 0})
+    assert [point["status"] for point in found] == ["ok", "ok", "ok", *["not_needed"] * 3]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +235,8 @@ def test_points_of_a_cell(bench):
 def test_who_dies_in_one_point_of_six_loses_that_one_alone(bench, what, stage):
     """A worker that is killed or hangs is started again for the points that are left; what a point had before is kept."""
     timing = {**TIMING, "max_query_s": 3}
-    found, record = points(bench, [{}, {}, {"what": what, "when": stage}, {}, {}, {}], timing=timing, max_fit_s=3)
+    searches = [*EFFORTS[:2], {"what": what, "when": stage}, *EFFORTS[3:]]
+    found, record = points(bench, searches, timing=timing, max_fit_s=3)
     third = found.pop(2)
     assert [(point["status"], point["recall"]) for point in found] == [("ok", 1.0)] * 5
     assert all(set(point["batch_ns"]["host"]) == {"1", "3"} for point in found)
@@ -229,6 +298,59 @@ def test_who_makes_a_graph_is_asked_for_all_of_it(bench, tmp_path):
     assert record["status"] == "unsupported" and "self: true" in record["reason"]
 
 
+@pytest.fixture(scope="module")
+def many(bench, tmp_path_factory):
+    """Words for a dataset with 1,000 queries, of which a backend that is slow if they are few wants 500 at once."""
+    path = tmp_path_factory.mktemp("many") / "data.hdf5"
+    generator, metric = np.random.default_rng(0), METRICS["euclidean"]
+    train, test = generator.random((200, 3), np.float32), generator.random((1000, 3), np.float32)
+    write_points(path, metric, in_blocks(train), in_blocks(test))
+    write_neighbors(path, *exact_neighbors(metric, train, test))
+    return ("--data", str(path), "--unpinned")
+
+
+MANY = {**TIMING, "pass_s": 0.5, "min_recall": 0, "batch_sizes": []}
+
+
+def test_rounds_ask_in_one_way(bench, many, tmp_path):
+    """Who cannot answer many in time has a number of few, in every round; alone, a later round might have asked many."""
+    hasty, patient = MANY | {"max_query_s": 1.5}, MANY | {"max_query_s": 60}  # 500 queries take 2 s
+    first = run(bench, "slow few", 0.004, hasty, *many, module="selftest")
+    assert (first["status"], first["tried"], first["least_queries"]) == ("ok", 500, 500)
+    assert 20 <= first["queries_timed"] < 500 and "query_ns" in first
+    (tmp_path / "first.json").write_text(json.dumps(first))
+    other = run(bench, "slow few", 0.004, patient, *many, module="selftest")
+    assert (other["status"], other["tried"], other["queries_timed"]) == ("ok", 1000, 500)
+    later = run(bench, "slow few", 0.004, patient, *many, "--asked", str(tmp_path / "first.json"), module="selftest")
+    assert later["queries_timed"] == first["queries_timed"] and "tried" not in later
+    assert same_way([first, later]) == [first, later] and same_way([first, other, later]) == [other]
+    (tmp_path / "failed.json").write_text(json.dumps({"status": "failed"}))
+    alone = run(bench, "slow few", 0.0001, patient, *many, "--asked", str(tmp_path / "failed.json"), module="selftest")
+    assert alone["queries_timed"] == 1000
+
+
+def test_a_point_that_cannot_answer_many_is_asked_few(bench, many, tmp_path):
+    """The others ask as many as they can, and each point of a later round asks what it asked in the first one."""
+    searches, hasty = [{"seconds": seconds} for seconds in (0, 0.004, 1e-9)], MANY | {"max_query_s": 1.5}
+    words = (*many, "--parameters", '{"what": "slow few"}')
+    found, record = points(bench, searches, *words, timing=hasty, module="selftest", k=5)
+    asked = [point["queries_timed"] for point in found]
+    assert [point["status"] for point in found] == ["ok"] * 3 and asked[::2] == [1000, 1000] and 20 <= asked[1] < 500
+    assert [point["tried"] for point in found] == [1000, 500, 1000]
+    (tmp_path / "first.json").write_text(json.dumps(record))
+    words += ("--asked", str(tmp_path / "first.json"))
+    later, _ = points(bench, searches, *words, timing=MANY, module="selftest", k=5)
+    assert [point["queries_timed"] for point in later] == asked
+
+
+def test_a_job_that_is_over_has_no_second_worker():
+    """Nor has who ran out of time in another stage, or who holds the whole matrix and so is in no such stage."""
+    outcome = Outcome({"stage": "try_many", "tried": 500}, timed_out=True)
+    assert supervisor.tried_in_vain(outcome, outcome.found)
+    assert not supervisor.tried_in_vain(Outcome(outcome.found, timed_out=True, job_over=True), outcome.found)
+    assert not supervisor.tried_in_vain(outcome, {"stage": "query", "tried": 500})
+
+
 def test_short_passes_are_looped(bench):
     record = run(bench, "sleep", 0.0, {**TIMING, "min_sample_s": 0.5}, module="selftest")
     assert record["loops"]["host"] > 1 and record["status"] == "ok"
@@ -245,6 +367,7 @@ def index(bench, what, when="save", **options):
 
 def test_an_index_is_built_once_and_loaded(bench):
     folder, fit = index(bench, "", 0.0, module="selftest")
+    assert set(fit["pace_ns"]) == {"before", "after"}
     assert fit["status"] == "ok" and fit["index_bytes"] == (folder / "index").stat().st_size > 200 * 3 * 4
     assert {"transfer", "train", "add"} < set(fit["phases_ns"]) and "query_ns" not in fit
     extra = ("--unpinned", "--index", str(folder))
@@ -390,6 +513,14 @@ def test_lies_do_not_count(bench, what, recall, wrong):
     assert (record["recall"], record["wrong_neighbors"]) == (recall, wrong)
     assert record["status"] == ("low_recall" if recall < 0.75 else "ok")
     assert (record["distance_error"] > 0) == (what == "one wrong")
+
+
+def test_several_callers(bench):
+    """After all else, and for cells that are to be; what several get wrong changes nothing of the cell."""
+    record = run(bench, "share", 0.002, TIMING | {"callers": [3]}, module="selftest")
+    assert list(record["stages_s"])[-1] == "callers" and (record["status"], record["recall"]) == ("ok", 1.0)
+    assert {size: list(found) for size, found in record["callers"].items()} == {"1": ["3"], "10": ["3"]}
+    assert record["callers"]["1"]["3"]["wrong"] > 0
 
 
 def test_work_that_outlives_its_call_is_waited_for(bench):
@@ -608,18 +739,27 @@ def test_a_long_build_serves_all_rounds(bench):
         (lambda q: 0.001 * q, 300, 10_000, 1800),  # a multiple of what it searches at once
         (lambda q: 0.006 * q if q < 1280 else 0.001 * q, 1280, 10_000, 1280),  # slow if they are few
         (lambda q: 0.006 * q if q < 500 else 0.0001 * q, 500, 10_000, 10_000),
+        (lambda q: 0.5 * q if q < 1280 else 0.01 * q, 1280, 10_000, 1280),  # few would take ten minutes for as many
         (lambda q: 0.05 * q, 1, 10_000, 100),  # 5 s are over pass_s, and 100 the fewest
         (lambda q: 1.0 * q, 1, 10_000, 20),  # but for 100 that would take over a minute
+        (lambda q: 1.0 * q, 2, 10_000, 20),  # also of who shares them among two threads
         (lambda q: 0.4 * q, 1, 10_000, 20),  # or might: 20 have told 40 s
         (lambda q: 5.0 * q, 10_000, 10_000, 10_000),  # the whole matrix at any cost
         (lambda q: 0.1 * q, 1, 50, 50),  # there are no more
+        # Where few do not tell what all take, all are asked, or as many as the limit of a minute allows.
+        *((lambda q, card_s=card_s: card_s * -(-q // (132 * 192)), 1, 10_000, 10_000) for card_s in (0.26, 0.5, 1.7, 9, 29)),
+        (lambda q: 1.7 * -(-q // (132 * 192)), 1, 200_000, 200_000),
+        (lambda q: 0.5 * -(-q // 1000), 1, 10_000, 10_000),
+        (lambda q: 0.002 * q * (3 if q < 500 else 1), 1, 10_000, 2400),  # slow if they are few, and nobody says so
+        (lambda q: 0.2 * q**0.5, 1, 10_000, 10_000),
+        (lambda q: 0.05 * -(-q // 48), 1, 10_000, 1700),  # threads that share them
     ],
 )
 def test_as_many_queries_as_fit_into_a_pass(monkeypatch, seconds, least, total, asked):
     """Told by a clock that knows what each number takes; the last pass asks what is timed then."""
 
     class Search:
-        compiles = False
+        compiles = graphs = whole = False
 
         def least_queries(self, queries):
             return least
@@ -637,10 +777,11 @@ def test_as_many_queries_as_fit_into_a_pass(monkeypatch, seconds, least, total, 
 
     class Reporter:
         def __init__(self):
-            self.found = {}
+            self.found, self.stages = {}, []
 
         def enter(self, stage, limit_s):
-            assert (stage, limit_s) == ("first_query", 60)
+            self.stages.append(stage)
+            assert stage in ("first_query", "try_many") and limit_s == 60
 
         def add(self, **found):
             self.found |= found
@@ -652,8 +793,21 @@ def test_as_many_queries_as_fit_into_a_pass(monkeypatch, seconds, least, total, 
     monkeypatch.setattr("knnbench.measure.queries.elapsed_ns", clock)
     backend, reporter = Search(), Reporter()
     backend.calls = []
-    task = SimpleNamespace(timing=Timing(**TIMING), n_neighbors=5, device="cpu", max_fit_s=60)
+    task = SimpleNamespace(timing=Timing(**TIMING), n_neighbors=5, device="cpu", max_fit_s=60, few=[], first=None, threads=2)
     rows = choose_queries(task, backend, np.arange(total), reporter)
-    assert len(rows) == len(set(rows)) == reporter.found["queries_timed"] == backend.calls[-1] == asked
+    assert len(rows) == len(set(rows)) == reporter.found["queries_timed"] == asked and asked in backend.calls
+    assert "not_linear" not in reporter.found
     assert reporter.found["phases_ns"]["first_query"] == round(1e9 * seconds(backend.calls[0]))
+    assert reporter.found["first_queries"] == backend.calls[0]
     assert reporter.found["least_queries"] == min(total, -(-100 // least) * least)
+    # A later round asks as many, once before they are timed, whatever its own clock says.
+    backend.calls = []
+    monkeypatch.setattr("knnbench.measure.queries.elapsed_ns", lambda work, _: (backend.calls.append(len(work())) or 1, None))
+    later = SimpleNamespace(**vars(task) | {"first": reporter.found})
+    assert np.array_equal(choose_queries(later, backend, np.arange(total), Reporter()), rows)
+    assert backend.calls[-1] == asked and len(backend.calls) <= 2
+    for name in ("whole", "graphs"):  # that all cannot be asked is what these show: another worker would not ask them less
+        monkeypatch.setattr(Search, name, True)
+        choose_queries(task, backend, np.arange(total), reporter := Reporter())
+        assert "try_many" not in reporter.stages
+        monkeypatch.setattr(Search, name, False)

@@ -84,12 +84,51 @@ def test_short_work_is_looped(monkeypatch):
     assert stored == [(20_000, 100)] * len(stored) and len(stored) == TIMING.min_repeats
 
 
+@pytest.mark.parametrize("measure", ["loops", "repeats"])
+def test_one_answer_is_alive_at_a_time(measure):
+    """The peak of memory of repeated passes is that of one."""
+
+    class Answer:
+        alive = most = 0
+
+        def __init__(self):
+            Answer.alive += 1
+            Answer.most = max(Answer.most, Answer.alive)
+
+        def __del__(self):
+            Answer.alive -= 1
+
+    if measure == "loops":
+        elapsed_ns(Answer, lambda: None, loops=5)
+    else:
+        repeat(Answer, lambda: None, TIMING, lambda sample, loops: None)
+    assert Answer.most == 1
+
+
 def test_each_call_is_timed_once(monkeypatch):
     clock_of(monkeypatch, lambda i: i + 1.0)
     calls = []
     works = [lambda i=i: calls.append(i) for i in range(10)]
-    assert list(each_ns(works, lambda: None, budget_s=5.5, at_least=2)) == [1e9, 2e9, 3e9]
-    assert calls == [0, 1, 2]
+    assert list(each_ns(works, lambda: None, budget_s=25, at_least=2)) == [1e9, 2e9]
+    assert calls == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("took_s", "number"),
+    [
+        (lambda i: 1e-5, 600),  # all there are
+        (lambda i: 0.0019, 500),  # as many as p99 needs, which fit into the budget
+        (lambda i: 0.0021, 100),  # which are too many: as many as p95 needs
+        (lambda i: 0.009, 100),
+        (lambda i: 0.011, 10),  # too many, too: a tenth of the budget
+        (lambda i: 0.05, 3),
+        (lambda i: 1.0, 3),
+        (lambda i: 0.2 if i == 0 else 1e-5, 500),  # one call that was held up
+    ],
+)
+def test_as_many_calls_as_percentiles_need(monkeypatch, took_s, number):
+    clock_of(monkeypatch, took_s)
+    assert len(list(each_ns([lambda: None] * 600, lambda: None, budget_s=1, at_least=3))) == number
 
 
 def test_repeats_until_precise(monkeypatch):

@@ -96,7 +96,7 @@ BRUTE = {"module": "sklearn", "exact": True, "environments": {"cpu": "sklearn"}}
         ({"datasets__rd_a__n": "500.5"}, "datasets.rd-a.n: 500.5 is not of type 'integer'"),
         ({"suites__quick__n_neighbors": [1, 2.5]}, r"suites.quick.n_neighbors\[1\]: 2.5 is not of type 'integer'"),
         ({"suites__quick__n_neighbors": [1, 1.0]}, "n_neighbors: .* has non-unique elements"),
-        ({"timing__rounds": math.inf}, "timing.rounds: inf is not of type 'integer'; write a finite one"),
+        ({"timing__rounds": math.inf}, "timing.rounds: inf is not valid .* a number from 1 to 100, or auto"),
         ({"timing__batch_sizes": ["nan"]}, r"timing.batch_sizes\[0\]: nan is not of type 'integer'"),
         ({"timing__budget_s": math.nan}, "timing.budget_s: nan is not of type 'number'; write a finite one"),
         ({"timing__max_fit_s": "1e999"}, "timing.max_fit_s: inf is not of type 'number'; write a finite one"),
@@ -278,7 +278,9 @@ def test_exact_neighbours_are_kept_up_to_the_largest_k():
 
 def test_variants_run_where_they_are_named():
     assert "torch-batch-tf32" in {cell.backend for cell in cells(resolved(suite="large"))}
-    assert "torch-batch-tf32" not in {cell.backend for cell in cells(resolved(suite="paper"))}
+    of_paper = {cell.backend for cell in cells(resolved(suite="paper"))}
+    assert not of_paper & {"torch-batch-tf32", "torch-batch-seed"}
+    assert of_paper >= {"torch-page", "torch-page-all", "jax-page", "torch-compile"}  # the page's, and the best of manhattan's
 
 
 def test_every_suite_resolves_and_every_backend_exists():
@@ -295,14 +297,14 @@ def test_numbers_of_the_command_line():
     timing = resolved(timing=words)["timing"]
     assert (timing["rounds"], timing["rel_ci"], timing["retry_noisy"]) == (3, 0.02, True)
     assert timing["batch_sizes"] == [10, 100]
-    with pytest.raises(ConfigError, match="timing.rounds: 'many' is not of type 'integer'"):
+    with pytest.raises(ConfigError, match="timing.rounds: 'many' is not valid .* a number from 1 to 100, or auto"):
         resolved(timing={"rounds": "many"})
 
 
 def test_defaults_are_filled_in():
     config = {key: copy.deepcopy(CONFIG[key]) for key in ("suite", "metrics", "datasets", "backends", "suites")}
     resolve(config, SCHEMA)
-    assert config["timing"] == CONFIG["timing"] and config["figures"] == CONFIG["figures"]
+    assert config["timing"] == CONFIG["timing"] | {"rounds": 1} and config["figures"] == CONFIG["figures"]
     assert config["datasets"]["rd-b"]["queries"] == 10_000
 
 

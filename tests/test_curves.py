@@ -165,6 +165,9 @@ def test_rows_of_points():
     assert [json.loads(each["setting"]) for each in rows] == [{"nprobe": 1}, {"nprobe": 2}]
     assert [each["status"] for each in rows] == ["ok", "crashed"] and [each["fit_s"] for each in rows] == [2, 2]
     assert (rows[0]["queries_per_s"], rows[0]["recall"], rows[1]["queries_per_s"]) == (50, 0.9, None)
+    points["0"]["searched"] = {"nprobe": 10}  # the library took K in its place
+    same = row(config, Cell("data", "ivf-1", "cpu", 10), DATASET, [at_point(whole, 0)], "host", CEILING)
+    assert (same["backend"], json.loads(same["setting"])) == ("ivf-1", {"nprobe": 10})
     ended = common | {"status": "timeout_fit", "reason": "because"}
     assert at_point(ended, 1)["status"] == "timeout_fit" and whole["points"] == points
 
@@ -175,7 +178,7 @@ POINT = st.tuples(st.floats(0, 1), st.floats(1, 1e6))
 
 def rows_of(points, **more):
     place = {"dataset": "data", "device": "cpu", "n_neighbors": 10, "residency": "host", "machine": "here", "family": "ivf"}
-    place |= {"label": "IVF", "parameters": "{}", "rounds": 1, "status": "ok", **more}
+    place |= {"label": "IVF", "parameters": "{}", "rounds": 1, "status": "ok", "query_interval": "one round", **more}
     speeds = ("queries_per_s", "queries_per_s_low", "queries_per_s_high")
     return [
         place
@@ -207,6 +210,17 @@ def test_speed_between_two_points():
     assert at_recall(rows, 0.935)["between"] == "ivf-2; ivf-1"
     assert at_recall(rows, 0.5)["queries_per_s"] == 1000 and at_recall(rows, 0.5)["between"] == "ivf-0"
     assert at_recall(rows, 0.96)["between"] == "ivf-1" and at_recall(rows, 0.97) is None
+
+
+def test_a_speed_between_two_points_is_as_sure_as_the_worse_known():
+    rows = rows_of([(0.9, 1000), (0.96, 250)], query_interval="moderated")
+    assert at_recall(rows, 0.93)["query_interval"] == "moderated"
+    for known, worse in (("own rounds", "own rounds"), ("one round", "one round"), (None, None)):
+        rows[0]["query_interval"] = known
+        assert at_recall(rows, 0.93)["query_interval"] == worse
+        assert at_recall(rows, 0.9)["query_interval"] == worse
+        assert at_recall(rows, 0.96)["query_interval"] == "moderated"  # which is a point, and needs no other
+    assert curves(pd.DataFrame(rows))["query_interval"].isna().tolist() == [True] * 3
 
 
 @given(st.lists(POINT, min_size=1, max_size=12))
@@ -254,6 +268,20 @@ def test_the_methods_are_described():
     entries = yaml.safe_load((ROOT / "config.yaml").read_text())["backends"].values()
     modules = {entry["module"] for entry in entries if not entry.get("control")}
     assert modules == {entry["module"] for entry in entries if "method" in entry} | {"faiss_knn"}  # which is FAISS, too
+
+
+def test_every_number_of_an_entry_has_an_origin():
+    """In docs/methods.md, of each parameter; and no parameter has one that is not there."""
+    for name, entry in yaml.safe_load((ROOT / "config.yaml").read_text())["backends"].items():
+        plain = {key: value for key, value in entry.get("parameters", {}).items() if not isinstance(value, dict)}
+        parts = [value for value in entry.get("parameters", {}).values() if isinstance(value, dict)]
+        values = {
+            key: value
+            for part in (plain, *parts, entry.get("build", {}), entry.get("search", {}))
+            for key, value in part.items()
+        }
+        numbers = {key for key, value in values.items() if re.search(r"\d", str(value)) and key != "precision"}
+        assert numbers <= entry.get("origins", {}).keys() <= values.keys(), name
 
 
 def test_a_new_backend_is_laid_out(bare):

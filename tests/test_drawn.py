@@ -12,7 +12,7 @@ import yaml
 from conftest import ROOT, run
 
 from knnbench.draw.calls import call_rows, calls_of
-from knnbench.draw.figures import FAINT, GREY, MARKS, styles
+from knnbench.draw.figures import FAINT, GREY, MARKS, limits, styles
 from knnbench.draw.page import page
 from knnbench.draw.page_rows import chart_rows
 from knnbench.draw.speed import draw
@@ -23,15 +23,16 @@ from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import in_blocks
 from knnbench.problem.truth import exact_neighbors
 from knnbench.results.findings import findings
-from knnbench.results.folder import passes, read, read_table
+from knnbench.results.folder import read, read_table
 from knnbench.results.merge import merge
 from knnbench.results.pairs import compare as pairs
+from knnbench.results.samples import passes
 from knnbench.results.tables import write_rows
 from knnbench.results.words import control_words, summarise
 
 SCHEMA = yaml.safe_load((ROOT / "rules/schemas/timings.schema.yaml").read_text(encoding="utf-8"))
 OLD = ROOT / "tests/published/v2"
-CONTROLS = {"control-null": ("Control: nothing", 1e-6, 1.0), "control-random": ("Control: chance", 1e-5, 0.02)}
+CONTROLS = {"control-null": ("Control: nothing", 1e-6, 1.0), "control-random": ("Control: chance", 2e-4, 0.02)}
 BRUTE, FLAT = ("sklearn-brute", "cpu"), ("faiss-flat", "cpu")
 
 
@@ -100,6 +101,12 @@ def test_older_tables_have_the_new_columns():
     done = results.timings["query_median_s"].notna()
     assert (results.timings[done]["queries_timed"] == 50).all() and results.timings[~done]["queries_timed"].isna().all()
     assert not results.timings[["control", "subset", "over"]].any(axis=None)
+    # Intervals and verdicts are computed from the samples, as those of today's tables are; there are too few cells for more.
+    timed, compared = results.timings[done], results.comparisons
+    assert set(timed["query_interval"]) == {"own rounds"} and set(timed["query_freedom"]) == {1}
+    assert compared["confidence"].nunique() == 1
+    assert ((compared["verdict"] == "faster") == (compared["ratio_low"] > 1)).all()
+    assert set(compared["verdict"]) == {"faster", "undecided"}
     assert results.samples["queries"].tolist() == results.samples["batch"].fillna(50).tolist()
     assert results.timings["recall_p05"].isna().all()
     assert passes(results.samples, results.timings)["seconds"].equals(
@@ -152,7 +159,8 @@ def test_controls_are_in_no_pair():
     rows = [
         row | {"family": name, "query_median_s": time, "control": time < 1} for name, time in (("a", 1), ("b", 2), ("c", 0.1))
     ]
-    assert [each[4:6] for each in pairs([(each, [[1.0]]) for each in rows])] == [("a-cpu", "b-cpu")]
+    rows = [each | dict.fromkeys(("query_low_s", "query_high_s", "query_freedom", "flags")) for each in rows]
+    assert [each[4:6] for each in pairs(rows, {})] == [("a-cpu", "b-cpu")]
 
 
 def test_controls_say_a_sentence(folder):
@@ -189,9 +197,10 @@ def test_marks_of_the_figure(folder):
     assert any(text.endswith("10 of 50 queries; drift") for text in words) and "K = 1:" not in " ".join(words)
     assert words[-2:] == [
         "50,000,000 queries/s, above the figure; recall 1",
-        "5,000,000 queries/s; recall 0.02",
+        "250,000 queries/s; recall 0.02",
     ]
-    assert 5e6 < top.get_ylim()[1] < 5e7
+    medians = timings[~timings["control"]]["queries_per_s"].dropna()
+    assert 2.5e5 < top.get_ylim()[1] < 5e7 and top.get_ylim() == pytest.approx(limits(medians))
     old = read_table(OLD, "timings").query("residency == 'host'")
     *_, below = draw(old, styles(config["backends"])).axes
     assert {words for words in MARKS if words in below.texts[0].get_text()} == {"Solid: exact; dashed: approximate."}
@@ -211,7 +220,7 @@ def test_calls(folder):
     rows = results.timings[results.timings["n_neighbors"] == 10].to_dict("records")
     calls = {row["curve"]: each for row, each in zip(rows, calls_of(rows, results.batches), strict=True)}
     assert list(calls["sklearn-brute-cpu"]) == [1, 10] and list(calls["faiss-flat-cpu"]) == [1, 10, 50]
-    assert calls["faiss-flat-gpu"] == {} and len(calls["faiss-flat-cpu"][1]) == 3
+    assert calls["faiss-flat-gpu"] == {} and calls["faiss-flat-cpu"][1][1:] == [None, None, 98]
     whole = results.timings.query("curve == 'faiss-flat-cpu' and n_neighbors == 10")["query_median_s"].item()
     assert calls["faiss-flat-cpu"][50] == [whole]
     long = call_rows(results.timings, results.batches.assign(machine="AMD EPYC, 2 CPUs"))

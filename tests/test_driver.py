@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, alone
 
-from knnbench.problem.metrics import METRICS
+from knnbench.problem.metrics import METRICS, PAGE
 from knnbench.system.environment import HEADERS, read_pins
 
 # A CUDA driver for KeOps and NVRTC: memory is the host's, a kernel is a cubin (ELF), and a launch is counted. NVRTC 13 opens
@@ -86,7 +86,7 @@ def wheels(spec, folder):
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("spec", "cuda", "capability"),
-    [("keops", "13.0", 80), ("keops", "13.0", 90), ("keops", "13.0", 100), ("keops-cuda12", "12.8", 90)],
+    [("keops", "13.0", 80), ("keops", "13.0", 100), ("keops-cuda12", "12.8", 90)],
 )
 def test_keops_needs_nothing_but_a_driver(environments, driver, tmp_path, spec, cuda, capability):
     """36 kernels, 4 metrics x 3 dimensions x 3 K, compiled by NVRTC for a GPU and started; no toolkit is installed."""
@@ -122,10 +122,19 @@ def guard(environments, tmp_path_factory):
 
 def test_torch_stays_on_the_device(environments, guard):
     """Each metric, each way of batching, each precision it has, in two sizes: ids of the right shape and type, on the GPU."""
-    assert (
-        up_to_the_driver(environments, "torch", "torch", guard)
-        == sum(3 if metric.expanded else 1 for metric in METRICS.values()) * 3 * 2
-    )
+    ours = sum(3 if metric.expanded else 1 for metric in METRICS.values()) * 3 * 2
+    of_the_page = sum((metric.like or metric.name) in PAGE for metric in METRICS.values()) * 2 * 2
+    assert up_to_the_driver(environments, "torch", "torch", guard) == [ours, of_the_page]
+
+
+def test_no_call_of_torch_is_larger_than_its_kernels_count(environments, guard):
+    """`cdist` counts pairs with 32 bits, whatever the batch; what fits into memory is cut below that for all kernels."""
+    found = up_to_the_driver(environments, "torch", "large", guard)
+    assert {name for name, (_, of_cdist) in found.items() if of_cdist} == {
+        f"{metric}, {batch}" for metric in ("manhattan", "minkowski") for batch in ("all", "memory")
+    }
+    for name, (of_all, of_cdist) in found.items():
+        assert of_cdist < 2**31 and (of_all < 2**31 or name.endswith("all")) and of_all > 10**9, name
 
 
 @pytest.mark.full
@@ -155,6 +164,11 @@ for path in sys.argv[1:]:
 
 
 @pytest.mark.full
+def test_every_build_of_faiss_on_a_gpu_has_a_seed_of_its_own(environments):
+    """index_cpu_to_gpu copies centres and points, and not what k-means is told: with it each build would be the same."""
+    assert up_to_the_driver(environments, "faiss-cpu", "faiss") == [1234, 1235]
+
+
 def test_faiss_has_what_is_called(environments, tmp_path):
     """The wheel with GPU code imports, with empty libraries for CUDA's, and has every name that our backends use."""
     _, pins = read_pins(ROOT / "envs/faiss-gpu.yaml")
@@ -182,6 +196,26 @@ def test_faiss_has_what_is_called(environments, tmp_path):
     found = dict(line.split() for line in done.stdout.splitlines())
     assert {"knn_gpu", "StandardGpuResources", "GpuClonerOptions", "index_cpu_to_gpu"} <= found.keys()
     assert [name for name, there in found.items() if there != "True"] == []
+
+
+def test_parts_of_a_matrix_are_the_matrix(environments):
+    assert set(up_to_the_driver(environments, "torch", "parts").values()) == {True}
+
+
+def test_no_matrix_of_jax_is_larger_than_xla_counts(environments):
+    found = up_to_the_driver(environments, "jax-cpu", "jax_large")
+    assert found.keys() == {"all", "memory"} and all(10**9 < numbers < 2**31 for numbers in found.values())
+
+
+def test_the_pages_jax_lowers_for_cuda(environments):
+    found = up_to_the_driver(environments, "jax-cpu", "jax_page")
+    assert found.keys() == METRICS.keys()
+    for name, operations in found.items():
+        if (METRICS[name].like or name) in PAGE:
+            products = [] if name == "manhattan" else ["dot_general", "HIGHEST"]
+            assert operations == [*products, "top_k"]
+        else:
+            assert operations == f"the KeOps page has no function for the {name} metric"
 
 
 def test_jax_lowers_for_cuda(environments):

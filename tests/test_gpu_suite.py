@@ -28,6 +28,7 @@ def test_from_wheels_to_published(bare, tmp_path):
     of_tests = ("PYTEST_", "PYTHONPATH", "VIRTUAL_ENV")
     known = {name: value for name, value in os.environ.items() if not name.startswith(of_tests)}
     known |= {"PYTHON": str(there / "bin/python"), "SUITES": "float32", "TARGET_PYTHON": "{}.{}".format(*sys.version_info)}
+    known["SMOKE"] = "--shapes 2000x4 --queries 150 --metrics euclidean --backends torch faiss-flat"
 
     def call(*arguments, network=False, minutes="60"):
         command = [*([] if network else [unshare, "-n"]), "bash", "benchmarks/gpu_suite.sh", *arguments]
@@ -52,6 +53,7 @@ def test_from_wheels_to_published(bare, tmp_path):
     (bare / ".gpu/done/selftest").touch()  # minutes, and a test of its own
     status, said = call("all", "rehearsal")
     assert status == 0 and said.endswith("published/rehearsal\n"), said[-3000:]
+    assert "Nothing wrong was seen." in said and "| torch | euclidean-2000x4 |" in (bare / ".gpu/smoke.md").read_text()
     timings = pd.read_csv(bare / "published/rehearsal/timings.csv")
     found = timings[timings["device"] == "cpu"].set_index(["dataset", "backend"])["status"]
     assert set(found.drop("faiss-flat", level="backend")) == {"ok"}

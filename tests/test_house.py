@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, snakemake
+from conftest import CONFIG, ROOT, snakemake
 
 from knnbench.workflow.closure import closure
 
@@ -50,6 +50,16 @@ def test_scripts_are_command_lines(path):
 
 def test_rules_are_names_and_lists():
     assert len((ROOT / "rules/common.smk").read_text().splitlines()) < 200
+
+
+def test_every_adapter_is_compared_with_a_search_by_hand():
+    """Of a graph that answers no queries, and of controls, there is none."""
+    tree = ast.parse((ROOT / "benchmarks/by_hand.py").read_text())
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    [same] = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "SAME"]
+    names |= {key.value for key in same.keys}
+    modules = {entry["module"] for entry in CONFIG["backends"].values() if "cpu" in entry["environments"]}
+    assert modules - names <= {"control", "pynndescent_graph"}
 
 
 def imported_by(script, backend=()):
@@ -109,7 +119,7 @@ MADE = {
     "measure_cell": ("measure_cell.py", "knnbench/backends/sklearn.py"),
     "make_dataset": ("make_dataset.py", "propose_neighbors.py"),
     **{name: (f"{name}.py",) for name in ("measure_ceilings", "save_config", "gather_timings", "write_provenance")},
-    **{name: (f"{name}.py",) for name in ("plot_speed", "plot_roofline", "plot_charts", "plot_scaling")},
+    **{name: (f"{name}.py",) for name in ("plot_speed", "plot_roofline", "plot_charts", "plot_scaling", "plot_threads")},
     **{
         name: (f"{name}.py",)
         for name in ("check_claims", "trace_curves", "make_tables", "make_report", "make_artifact", "export_results")
@@ -119,6 +129,7 @@ MADE = {
     "copy_tables": ("rerender.py",),
 }
 TARGETS = ("artifact", "export", "merge", "results/toy/compare/summary.txt", "results/rerendered/timings.csv")
+TARGETS += ("results/toy/threads.csv",)
 
 
 @pytest.mark.full

@@ -87,7 +87,11 @@ def edit(place, **changes):
 
 
 def assert_measured(table):
-    assert list(table["status"]) == ["ok", "ok"] and set(table["threads"]) == {CPUS} and set(table["cpus"]) == {CPUS}
+    assert (
+        list(table["status"]) == ["ok", "ok"]
+        and set(table["threads"]) == {machine.usual_threads("cpu")}
+        and set(table["cpus"]) == {CPUS}
+    )
 
 
 @pytest.mark.full
@@ -124,10 +128,13 @@ def test_what_is_inherited():
         "UV_DEFAULT_INDEX": "u",
         "PIP_USER": "1",
         "LD_PRELOAD": "x",
+        "CXXFLAGS": "-O1",
     }
-    assert inherited(own) == {"PATH": "p", "https_proxy": "h", "UV_DEFAULT_INDEX": "u"} | OURS
+    others = dict.fromkeys(("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "CPATH", "LIBRARY_PATH"), "x")
+    assert inherited(own | others) == {"PATH": "p", "https_proxy": "h", "UV_DEFAULT_INDEX": "u", "CXXFLAGS": "-O1"} | OURS
     assert all(INHERITED.values())  # each has its reason
-    assert recorded({"LD_LIBRARY_PATH": "/lib", "CXX": "", "PATH": "p"}) == {"LD_LIBRARY_PATH": "/lib"}
+    known = {"LD_LIBRARY_PATH": "/lib", "CXX": "", "CXXFLAGS": "-O1", "PATH": "p"}
+    assert recorded(known) == {"LD_LIBRARY_PATH": "/lib", "CXXFLAGS": "-O1"}
     page = (ROOT / "docs/machines.md").read_text(encoding="utf-8")
     assert [name for name in INHERITED if f"`{name}`" not in page] == []
 
@@ -475,19 +482,29 @@ def test_every_reason_is_in_the_summary():
             "suite": "t",
             "dataset": "small",
             "n_neighbors": 1,
-            "status": ["ok", "low_recall", "low_recall", "failed"],
-            "reason": ["failed in batches: not by tens", "recall 0.100 is below 0.75", "recall 0.200 is below 0.75", "why"],
+            "status": ["ok", "low_recall", "low_recall", "failed", "not_needed"],
+            "reason": [
+                "failed in batches: not by tens",
+                "recall 0.100 is below 0.75",
+                "recall 0.200 is below 0.75",
+                "why",
+                "a curve ends",
+            ],
             "flags": None,
             "exact": True,
             "residency": "host",
+            "queries": 1,
             "query_median_s": 1.0,
+            "query_low_s": 0.9,
+            "query_high_s": 1.1,
+            "query_interval": "one round",
             "queries_per_s": 1.0,
             "cpu": "c",
             "cpus": 1,
             "gpu": None,
             "rounds": 1,
-            "backend": ["a", "b", "c", "d"],
-            "family": ["a", "b", "c", "d"],
+            "backend": ["a", "b", "c", "d", "e"],
+            "family": ["a", "b", "c", "d", "e"],
             "setting": "{}",
             "recall": 1.0,
             "device": "cpu",
@@ -498,6 +515,7 @@ def test_every_reason_is_in_the_summary():
     text = summarise(rows, comparisons)
     assert "  ok, 1 rows: failed in batches: not by tens: a-cpu\n" in text
     assert "  low_recall, 2 rows: recall is below 0.75: b-cpu, c-cpu\n" in text and "  failed, 1 rows: why: d-cpu\n" in text
+    assert "1 not_needed" in text and "a curve ends" not in text  # no number is lacking there
 
 
 @pytest.mark.full

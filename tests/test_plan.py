@@ -1,11 +1,14 @@
 """The plan: what was measured is scaled, nothing is over its limits, and a budget is spent in order."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from knnbench.config.suite import Cell
+from knnbench.config.values import ConfigError
 from knnbench.workflow import plan
-from knnbench.workflow.plan import Expected, Size, affordable, expect_cell
+from knnbench.workflow.plan import Expected, Size, affordable, check_hours, expect_cell
 from knnbench.workflow.progress import Progress, in_words
 from knnbench.workflow.seen import Seen, nearest, read_seen
 
@@ -83,7 +86,18 @@ def test_a_budget_buys_the_cells_near_ten_first():
     expected = [Expected(Cell(name, "b", "cpu", k), seconds, seconds, 0, False) for name, k, seconds in sizes]
     order = [Cell("b", "b", "cpu", 10), Cell("a", "b", "cpu", 10), Cell("a", "b", "cpu", 1), Cell("a", "b", "cpu", 100)]
     for hours, many in ((19, 0), (20, 1), (55, 2), (65, 3), (71, 4), (0, 4)):
-        assert affordable(expected, hours / 3600) == set(order[:many])
+        assert affordable(expected, {"rounds": 1, "budget_h": hours / 3600}) == set(order[:many])
+
+
+def test_hours_of_auto_are_of_all_rounds_and_reach_one_of_every_cell():
+    """What is measured counts no more, and an index that two K share counts once."""
+    expected = [Expected(Cell("a", "b", "cpu", k), 60, 30, 0, False, 10) for k in (1, 10)]
+    assert affordable(expected, {"rounds": "auto", "budget_h": 0.001}) == {each.cell for each in expected}
+    for hours in (0, 70 / 3600, 1):
+        check_hours(expected, hours)
+    with pytest.raises(ConfigError, match=r"budget_h: 0\.019 hours are not enough .* about 0\.019"):
+        check_hours(expected, 0.019)
+    check_hours([replace(each, begun=True) for each in expected], 0.001)
 
 
 def test_progress():
@@ -107,3 +121,15 @@ def test_progress():
 
 def test_durations():
     assert [in_words(each) for each in (0, 59.4, 90, 3600, 5400)] == ["0 s", "59 s", "2 min", "1 h 00 min", "1 h 30 min"]
+
+
+def test_progress_of_rounds_that_nobody_expected():
+    """Jobs of a further round are counted as they begin; one that draws and gets another number was expected."""
+    progress = Progress({1: ("cells", 10), 2: ("results", 4)}, 0.0)
+    progress.end(1, 12.0, "ok")
+    progress.join(3, "cells")
+    progress.join(4, "results")
+    assert progress.total == {"cells": 2, "results": 1} and progress.waiting == {3: ("cells", 10), 4: ("results", 4)}
+    progress.end(3, 22.0, "ok")
+    progress.end(4, 30.0)
+    assert progress.line() == "Cells: 2 of 2; 2 ok; about 0 s left"

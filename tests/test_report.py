@@ -215,7 +215,7 @@ def test_subsets_and_limits(page):
 def test_hover_says_what_is_known(page):
     page.locator("#dataset-1 .chart .mark-symbol path").first.hover(force=True)
     tip = page.locator("#vg-tooltip-element")
-    for word in ("backend", "queries/s", "95% interval", "recall", "fit, s", "memory"):
+    for word in ("backend", "queries/s", "interval", "recall", "fit, s", "memory"):
         expect(tip).to_contain_text(word)
 
 
@@ -281,6 +281,8 @@ def test_form_answers_as_the_command_does(page, folder, values):
         assert f"recall {each['recall']:.3f}" in text and each["place"] in text
         low = float(re.search(r": (?:roughly )?([\d.,]+) s ", text)[1].replace(",", ""))
         assert low == pytest.approx(each["low"], rel=0.01)
+        assert each["doubts"] in text
+        assert ("undecided" in text) == (each is not ranked[0] and each["low"] <= ranked[0]["high"])
     ruled = answer.locator("ul > li").all_text_contents()
     assert sorted(ruled) == sorted(f"{name}: {why}" for name, why in out)
 

@@ -83,6 +83,10 @@ def test_what_cannot_be_compiled_is_said(monkeypatch, tmp_path):
         assert cannot_compile(OTHER, ROOT / "scripts") is None
     fake.write_text("#!/bin/sh\necho sh\n")
     assert cannot_compile(WRITING, ROOT / "scripts") is None
+    monkeypatch.setenv("CXXFLAGS", "-march=of-no-cpu")
+    monkeypatch.setattr(compiler, "COMPILER", ["g++"])
+    said = cannot_compile(WRITING + OTHER, ROOT / "scripts")  # PyTorch does not read it
+    assert said.startswith("KeOps will be unavailable: ") and "CXXFLAGS" in said and "-march=of-no-cpu" in said
     monkeypatch.setattr(compiler.sysconfig, "get_path", lambda name: str(tmp_path))
     assert "Python.h" in cannot_compile(WRITING, ROOT / "scripts")
 

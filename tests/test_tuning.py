@@ -108,6 +108,15 @@ def test_what_is_proposed_is_new_and_meets_the_condition():
     assert build == {"nlist": 60} and searches
 
 
+def test_what_was_the_same_search_as_another_says_nothing_of_its_place():
+    """It has no numbers, and is not proposed again: the sampler would take it for slow and without a recall."""
+    entry = {"search": {"ef": [10, 640]}, "parameters": {}}
+    measured = [Setting({}, {"ef": ef}, True, "ok", "", 1.0, 1.0, ef / 640, 0.0, ef) for ef in (100, 640)]
+    same = [Setting({}, {"ef": ef}, True, "not_needed", "K is more", 1.0, 1.0) for ef in range(10, 100)]
+    proposed = [Space(entry).propose([*measured, *some], 0.9, 0)[1] for some in (same, [])]
+    assert proposed[0] == [each for each in proposed[1] if each["ef"] >= 100]
+
+
 def test_a_recall_must_be_reached_beyond_the_luck_of_the_queries():
     slow, lucky = (
         Setting({}, {"ef": ef}, True, "ok", "", 1.0, 1.0, recall, 0.01, ef) for ef, recall in ((20, 0.961), (10, 0.959))

@@ -17,8 +17,11 @@ def padded(rows, k):
     return ids
 
 
-def one_by_one(ask, queries, k, refusal):
-    """Ask a library that raises where it finds fewer than it was asked for: query by query, for as many as it gives.
+def by_halves(ask, queries, k, refusal):
+    """Ask a library that raises where it finds fewer than it was asked for.
+
+    Queries among which it raises are asked again in halves, and one for which it does so alone for as many as it gives: each of
+    these costs some calls for every halving, and the other queries together no more than twice what they cost at once.
 
     Parameters
     ----------
@@ -29,17 +32,20 @@ def one_by_one(ask, queries, k, refusal):
     -------
     ids : ndarray, shape (q, k), -1 where nothing was found
     """
-    rows = []
-    for query in queries:
-        found, too_many, asked = [], k + 1, k
-        while asked > len(found):
-            try:
-                found = ask(query[None], asked)[0]
-            except refusal:
-                too_many = asked
-            asked = (len(found) + too_many) // 2
-        rows.append(found)
-    return padded(rows, k)
+    try:
+        return ask(queries, k)
+    except refusal:
+        pass
+    if middle := len(queries) // 2:
+        return np.concatenate([by_halves(ask, half, k, refusal) for half in (queries[:middle], queries[middle:])])
+    found, too_many, asked = [], k, k // 2
+    while asked > len(found):
+        try:
+            found = ask(queries, asked)[0]
+        except refusal:
+            too_many = asked
+        asked = (len(found) + too_many) // 2
+    return padded([found], k)
 
 
 class Backend:
@@ -60,7 +66,10 @@ class Backend:
     compiles = False  # True if `compile` has something to do
     searches = True  # False for a control, which looks at no points
     graphs = False  # True if each pass makes the kNN graph of all points (self: true), and no other queries are answered
+    whole = False  # True if all queries are asked at once or none: whether that fits into memory and time is what it shows
+    alone = ""  # why several threads may not call it at once; empty if they may
     lifts = False  # True if inner products of it are exact enough for lifted points (measure/lifted.py)
+    at_least_k = None  # the search parameter in whose place the library, or the backend, takes K where K is larger
     build = 0  # number of this build of the index: each has another seed, where the library takes one; 0: the library's own
 
     def __init__(self, metric, device, threads):
@@ -117,6 +126,14 @@ class Backend:
         Called after `fit` or `load`, once for each point of a curve. Without it the library's own defaults hold.
         """
         raise NotImplementedError
+
+    def searched(self, search, k):
+        """What is really searched with where `set_search` was given `search`: of several that are the same, one is measured."""
+        name = self.at_least_k
+        return search | {name: max(search[name], k)} if name in search else search
+
+    def begin_thread(self):
+        """Set what belongs to a thread, in one that is about to call `query` beside others."""
 
     def to_query_device(self, queries):
         """Bring queries, an ndarray of shape (q, d) and dtype float32, to where `query` wants them."""

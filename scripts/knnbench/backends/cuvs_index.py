@@ -1,5 +1,7 @@
 """cuVS's indexes on an NVIDIA GPU: a graph (CAGRA), and inverted files of the points (IVF-Flat) or of their codes (IVF-PQ)."""
 
+import math
+
 import numpy as np
 import torch
 from cuvs.neighbors import cagra, ivf_flat, ivf_pq, refine
@@ -20,27 +22,33 @@ class Backend(BruteForce):
     Parameters
     ----------
     index : {"cagra", "ivf_flat", "ivf_pq"}
+    lists_per_sqrt : int or float, lists of an inverted file by the square root of the number of points, in place of n_lists
     **build : arguments of its IndexParams, such as graph_degree or n_lists
     """
 
-    def __init__(self, metric, device, threads, index="cagra", **build):
+    def __init__(self, metric, device, threads, index="cagra", lists_per_sqrt=None, **build):
         super().__init__(metric, device, threads)
         self.lifts = False  # lifted points have neighbours that a graph does not find
         self.kind, self.module = index, INDEXES[index]
-        self.parameters = build
-        self.refine_ratio, self.search = 1, HALVES if index == "ivf_pq" else {}
+        self.parameters, self.lists_per_sqrt = build, lists_per_sqrt
+        self.at_least_k = "itopk_size" if index == "cagra" else None
+        self.set_search()
 
     def unsupported(self, k, n, d):
         if METRICS.get(self.metric.like) not in ("sqeuclidean", "inner_product"):
             return f"cuVS's {self.kind} knows euclidean and inner product only"
-        lists = self.parameters.get("n_lists", 0)
+        lists = self.index_parameters(n).get("n_lists", 0)
         return f"k-means needs at least {lists} points, the dataset has {n}" if lists > n else None
+
+    def index_parameters(self, n):
+        """Arguments of IndexParams for `n` points."""
+        return self.parameters | ({"n_lists": round(self.lists_per_sqrt * math.sqrt(n))} if self.lists_per_sqrt else {})
 
     def fit(self, train):
         points = self.to_query_device(train)
         self.synchronize()
         yield "transfer"
-        parameters = self.module.IndexParams(metric=METRICS[self.metric.like], **self.parameters)
+        parameters = self.module.IndexParams(metric=METRICS[self.metric.like], **self.index_parameters(len(train)))
         self.train = points  # CAGRA looks at them, and so does who refines
         self.index = self.module.build(parameters, points, resources=self.handle)
         yield "train"
@@ -65,20 +73,26 @@ class Backend(BruteForce):
     def set_search(self, refine_ratio=1, **search):
         """Take arguments of SearchParams, and for IVF-PQ how many times K candidates are ranked again by their points."""
         self.refine_ratio, self.search = refine_ratio, (HALVES | search if self.kind == "ivf_pq" else search)
+        self.parameters_of = {}  # made once for each K: in calls of some 50 us it would be seen
 
-    def outputs(self, queries, k):
-        """Room for ids and distances."""
-        shape = len(queries), k
-        return torch.empty(shape, dtype=IDS[self.kind], device="cuda"), torch.empty(shape, dtype=torch.float32, device="cuda")
+    def search_parameters(self, k):
+        if k not in self.parameters_of:
+            search = self.search
+            if self.kind == "cagra":  # it keeps itopk_size candidates, 64 if nothing is said, and wants K of them at least
+                search = search | {"itopk_size": max(k, search.get("itopk_size", 64))}
+            self.parameters_of[k] = self.module.SearchParams(**search)
+        return self.parameters_of[k]
 
     def query(self, queries, k):
-        search = self.search
-        if self.kind == "cagra":  # it keeps itopk_size candidates, 64 if nothing is said, and wants K of them at least
-            search = search | {"itopk_size": max(k, search.get("itopk_size", 64))}
-        ids, distances = self.outputs(queries, k * self.refine_ratio)
-        parameters = self.module.SearchParams(**search)
+        ids, distances = self.outputs(queries, k * self.refine_ratio, IDS[self.kind])
         self.module.search(
-            parameters, self.index, queries, ids.shape[1], neighbors=ids, distances=distances, resources=self.handle
+            self.search_parameters(k),
+            self.index,
+            queries,
+            ids.shape[1],
+            neighbors=ids,
+            distances=distances,
+            resources=self.handle,
         )
         if self.refine_ratio > 1:
             candidates = ids

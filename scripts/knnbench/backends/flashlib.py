@@ -11,12 +11,20 @@ from flashlib.primitives.knn import flash_knn
 
 from knnbench.backends.base import Backend as Base
 
+# Its kernels take 16 dimensions or more, and `flash_knn` fills up points and queries of fewer with zeros in every call.
+LEAST_DIMENSIONS = 16
 # Its kernels multiply float32 as Triton's `tl.dot` does by default, in TensorFloat-32: `wrong_neighbors` has what that costs.
 STORED = {"tf32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+def filled_up(rows):
+    """Points or queries with columns of zeros up to `LEAST_DIMENSIONS`, which change no distance."""
+    lacking = LEAST_DIMENSIONS - rows.shape[1]
+    return torch.nn.functional.pad(rows, (0, lacking)) if lacking > 0 else rows
+
+
 class Backend(Base):
-    """FlashLib's `flash_knn`.
+    """FlashLib's `flash_knn`, given points that are filled up already; queries it would fill up itself, within the call.
 
     Parameters
     ----------
@@ -37,7 +45,7 @@ class Backend(Base):
         return None
 
     def fit(self, train):
-        self.train = self.to_query_device(train)
+        self.train = filled_up(self.to_query_device(train))
         torch.cuda.synchronize()
         yield "transfer"
         yield "train"
@@ -50,7 +58,7 @@ class Backend(Base):
         self.query(self.to_query_device(queries), k)  # Triton compiles for a shape
 
     def query(self, queries, k):
-        return flash_knn(queries, self.train, k, return_distances=False)
+        return flash_knn(filled_up(queries), self.train, k, return_distances=False)
 
     def synchronize(self):
         torch.cuda.synchronize()

@@ -4,12 +4,16 @@ import hnswlib
 import numpy as np
 
 from knnbench.backends.base import Backend as Base
-from knnbench.backends.base import one_by_one
+from knnbench.backends.base import by_halves
 
 # Unit vectors rank alike by angle and by inner product; hnswlib's cosine is that, and normalises once more.
 SPACES = {"euclidean": "l2", **dict.fromkeys(("angular", "inner-product"), "ip")}
 LEVELS_SEED = 100  # the one that hnswlib has by itself: of the points' levels
 SERIAL = 4  # so many queries for each thread, and fewer, are left to one thread (knnQuery_return_numpy, bindings.cpp)
+
+
+class TooFew(RuntimeError):
+    """Fewer than k points can be reached, as it happens among many that are equal."""
 
 
 class Backend(Base):
@@ -22,6 +26,7 @@ class Backend(Base):
     """
 
     packages = ("hnswlib", "numpy")
+    at_least_k = "ef"
 
     def __init__(self, metric, device, threads, M=16, efConstruction=200):
         super().__init__(metric, device, threads)
@@ -54,16 +59,13 @@ class Backend(Base):
         self.index.load_index(str(file))
 
     def set_search(self, ef):
-        self.index.set_ef(ef)  # where k is larger, hnswlib takes k
+        self.index.set_ef(ef)
 
     def ask(self, queries, k):
-        return self.index.knn_query(queries, k, num_threads=self.threads)[0].view(np.int64)
+        try:
+            return self.index.knn_query(queries, k, num_threads=self.threads)[0].view(np.int64)
+        except RuntimeError as error:
+            raise (TooFew if "contiguous" in str(error) else RuntimeError)(str(error)) from error
 
     def query(self, queries, k):
-        try:
-            return self.ask(queries, k)
-        except RuntimeError as error:
-            if "contiguous" not in str(error):
-                raise
-            # Fewer than k points can be reached, as it happens among many that are equal.
-            return one_by_one(self.ask, queries, k, RuntimeError)
+        return by_halves(self.ask, queries, k, TooFew)

@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 
 from knnbench.system import gpu
-from knnbench.system.compiler import COMPILER, missing
+from knnbench.system.compiler import COMPILER, missing, refused
 from knnbench.system.isolation import fit_for_programs
 
-if reason := missing():
+if reason := missing() or refused():
     raise ImportError(f"KeOps {reason}")
 # Compiled formulas would be found again by later cells: a folder of its own lets every first query show its compile time.
 FOLDER = Path(tempfile.mkdtemp(prefix="keops-"))
@@ -110,7 +110,7 @@ class Operations:
         return points[0]
 
 
-MOST = 2**24  # points
+MOST = 16_000_000  # points whose indices are float32: more are refused by pykeops 2.3 (torch/generic/generic_red.py)
 STORED = {"float32": torch.float32, "float64": torch.float64}  # its argKmin is not written for float16
 
 
@@ -124,6 +124,7 @@ class Backend(Base):
 
     packages = ("pykeops", "keopscore", "torch", "numpy")
     compiles = True
+    alone = "pykeops keeps where the arguments and the result of a call are in an object that all calls share (LoadKeOps)"
 
     def __init__(self, metric, device, threads, precision="float32"):
         super().__init__(metric, device, threads)
@@ -141,11 +142,15 @@ class Backend(Base):
 
     def unsupported(self, k, n, d):
         if n > MOST and self.dtype == torch.float32:
-            return f"KeOps keeps indices as float32, which are exact up to {MOST:,}"
+            return f"KeOps keeps indices as float32, and takes {MOST:,} points at most; the dataset has {n:,}"
         return None
 
     def threads_used(self):
         return int(os.environ["OMP_NUM_THREADS"])  # what its OpenMP code reads; KeOps cannot be asked
+
+    def least_queries(self, queries):
+        # A GPU has a thread for each query: one query takes as long as all of them do, until they are more than its threads.
+        return queries if self.device == "gpu" else min(self.threads, queries)
 
     def fit(self, train):
         self.train = self.to_query_device(train)

@@ -13,6 +13,7 @@ SPACES = {
     "manhattan": "l1",
     "chebyshev": "linf",
 }
+SERIAL = 4  # so many queries for each thread, and fewer, are left to one thread, as its successor hnswlib does by itself
 
 
 class Backend(Base):
@@ -26,6 +27,7 @@ class Backend(Base):
     """
 
     packages = ("nmslib", "numpy")
+    at_least_k = "efSearch"
 
     def __init__(self, metric, device, threads, M=16, efConstruction=200, post=0):
         super().__init__(metric, device, threads)
@@ -61,4 +63,8 @@ class Backend(Base):
         if (candidates := max(self.efSearch, k)) != self.set_to:  # to say so costs as much as to search a little
             self.index.setQueryTimeParams({"efSearch": candidates})
             self.set_to = candidates
-        return padded([ids for ids, _ in self.index.knnQueryBatch(queries, k, self.threads)], k)
+        if len(queries) == 1:  # its call for one
+            ids = self.index.knnQuery(queries[0], k)[0]
+            return ids[None] if len(ids) == k else padded([ids], k)
+        threads = self.threads if len(queries) > SERIAL * self.threads else 1  # which it starts anew in every call
+        return padded([ids for ids, _ in self.index.knnQueryBatch(queries, k, threads)], k)

@@ -41,6 +41,7 @@ class Backend(Base):
     """
 
     packages = ("pynndescent", "numba", "numpy", "scipy", "scikit-learn")
+    alone = "an index of PyNNDescent has one place for what a call has visited and found, for all calls"
 
     def __init__(self, metric, device, threads, n_neighbors=30, diversify_prob=1.0, pruning_degree_multiplier=1.5):
         super().__init__(metric, device, threads)

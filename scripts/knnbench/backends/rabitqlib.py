@@ -31,6 +31,7 @@ class Backend(Base):
         super().__init__(metric, device, threads)
         self.kind, self.nbits, self.ef_construction = index, nbits, ef_construction
         self.search = {"nprobe": 32} if index == "ivf" else {"ef": 100}
+        self.at_least_k = "ef" if index == "symqg" else None
 
     def unsupported(self, k, n, d):
         if self.metric.like not in METRICS:

@@ -6,6 +6,7 @@ import numpy as np
 import scann
 
 from knnbench.backends.base import Backend as Base
+from knnbench.backends.base import padded
 
 # Of unit vectors the inner product ranks as the angle does.
 METRICS = {"euclidean": "squared_l2", "angular": "dot_product", "inner-product": "dot_product"}
@@ -24,6 +25,7 @@ class Backend(Base):
     """
 
     packages = ("scann", "numpy", "protobuf")
+    at_least_k = "pre_reorder_num_neighbors"
 
     def __init__(self, metric, device, threads, dimensions_per_block=2, anisotropic_quantization_threshold=0.2):
         super().__init__(metric, device, threads)
@@ -63,10 +65,12 @@ class Backend(Base):
         self.leaves, self.candidates = leaves_to_search, pre_reorder_num_neighbors
 
     def query(self, queries, k):
-        asked = queries, k, max(k, self.candidates), self.leaves
+        asked = k, max(k, self.candidates), self.leaves
+        if len(queries) == 1:  # its call for one, without a batch that is handed to a thread
+            return padded([self.searcher.search(queries[0], *asked)[0].astype(np.int64)], k)
         if self.threads == 1:
-            ids, distances = self.searcher.search_batched(*asked)
+            ids, distances = self.searcher.search_batched(queries, *asked)
         else:
             batch = min(BATCH, math.ceil(len(queries) / self.threads))  # so that every thread has one
-            ids, distances = self.searcher.search_batched_parallel(*asked, batch)
+            ids, distances = self.searcher.search_batched_parallel(queries, *asked, batch)
         return np.where(np.isnan(distances), -1, ids.astype(np.int64))  # where it found none it names the first point

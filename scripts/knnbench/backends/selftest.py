@@ -1,5 +1,6 @@
 """Brute force in NumPy that lies in ways that are known: what scripts/selftest.py measures the harness with."""
 
+import math
 import threading
 import time
 
@@ -28,9 +29,11 @@ class Backend(Base):
     what : str
         Nothing: answer rightly. sleep: take `seconds` and answer what was prepared; leak: the same in a thread that outlives
         the call, as work on a device does; slow first: the first call takes `seconds` more; slow few: each query takes
-        `seconds`, and three times as long in a call with fewer than `FEW`; pad: -1 but for the nearest; repeat: the nearest
-        again and again; one wrong: the last neighbour is the farthest point; wrong distances: right points, in their order;
-        builds differ: the first build finds all, every later one a neighbour less than the one before.
+        `seconds`, and three times as long in a call with fewer than `FEW`, which it declares; hidden slow few: the same, and
+        it does not; flat: a call takes `seconds`, whatever it asks; steps: for each `FEW` queries begun; pad: -1 but for the
+        nearest; repeat: the nearest again and again; one wrong: the last neighbour is the farthest point; wrong distances:
+        right points, in their order; builds differ: the first build finds all, every later one a neighbour less than the one
+        before; share: take `seconds`, and answer whoever called last, for what is asked is kept where all threads can write.
     seconds : float
     """
 
@@ -59,6 +62,9 @@ class Backend(Base):
     def least_queries(self, queries):
         return FEW if self.what == "slow few" and queries >= FEW else 1
 
+    def set_search(self, seconds):
+        self.seconds = seconds
+
     def search(self, queries, k):
         return np.argsort(self.metric.keys(queries[:, None], self.train), axis=1)[:, :k]
 
@@ -73,9 +79,14 @@ class Backend(Base):
                     self.running = threading.Thread(target=wait, args=(self.seconds,))
                     self.running.start()
                 return self.prepared[len(queries)]
-            case "slow few":
-                wait(self.seconds * len(queries) * (3 if len(queries) < FEW else 1))
+            case "slow few" | "hidden slow few" | "flat" | "steps":
+                of_queries = len(queries) * (3 if len(queries) < FEW else 1)
+                wait(self.seconds * {"flat": 1, "steps": math.ceil(len(queries) / FEW)}.get(self.what, of_queries))
                 return np.zeros((len(queries), k), np.int64)
+            case "share":
+                self.asked = queries
+                wait(self.seconds)
+                return self.search(self.asked, k)
             case "slow first" if not self.called:
                 self.called = True
                 wait(self.seconds)

@@ -14,6 +14,7 @@ class Backend(Sklearn):
     algorithm : {"kd_tree", "brute"}
     """
 
+    alone = "outside of the main thread scikit-learn-intelex takes every CPU, whatever n_jobs says, and warns in each call"
     packages = ("scikit-learn-intelex", "daal", *Sklearn.packages)
     estimator = NearestNeighbors
 

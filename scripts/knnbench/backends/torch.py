@@ -1,10 +1,11 @@
-"""Brute force in PyTorch: a matrix of distances, then the smallest of each row.
+"""Brute force in PyTorch: a matrix of distances, then the smallest of each row, which a selection in two steps finds.
 
 Keys that can be are expanded into a matrix product; where a shift changes no distance the points are centred first, which keeps
 float32 from cancelling when the data lie far from the origin. What is the same for all points of a row is left out of its keys.
 """
 
 import math
+import threading
 
 import torch
 
@@ -17,6 +18,9 @@ MATRICES = 2
 # On a CPU a matrix is to stay in the caches, if it has rows enough for its product to be fast, and in any case below a bound.
 CACHE_BYTES, ROWS, HOST_BYTES = 16_000_000, 64, 500_000_000
 SEED_BYTES = 500_000_000
+# Numbers of an array that kernels of a GPU count with 32 bits. `cdist` launches a block of threads for each pair, and cannot
+# launch more of them (ATen/native/cuda/DistanceKernel.cu); the other kernels used here have variants of 64 bits for more.
+MOST = 2**31 - 1
 # Rows are cut into chunks if they are so long, for one neighbour, and have so many numbers in all: else that costs more than it
 # saves (on two CPUs, 1 to 100 neighbours).
 LONG, MANY = 4096, 100_000
@@ -75,8 +79,9 @@ class Backend(Base):
         if device == "gpu":
             torch.zeros(1, device=self.torch_device)  # creates the CUDA context: part of the import, not of the data's transfer
         self.batch = batch
+        self.whole = batch == "all"
         self.precision = precision
-        self.room = torch.empty(0, device=self.torch_device)  # a matrix: a new one for each batch would be mapped anew
+        self.own = threading.local()  # each thread's room for a matrix: a new one for each batch would be mapped anew
 
     def unsupported(self, k, n, d):
         if self.precision != "float32" and not self.metric.expanded:
@@ -106,6 +111,9 @@ class Backend(Base):
         self.step = None if self.batch == "all" else self.queries_per_matrix()
         yield "add"
 
+    def begin_thread(self):
+        torch.set_grad_enabled(False)  # which is a thread's
+
     def to_query_device(self, queries):
         return torch.from_numpy(queries).to(self.torch_device)
 
@@ -121,8 +129,13 @@ class Backend(Base):
         # Direct differences have d numbers for each pair, of which four copies are alive.
         per_pair = MATRICES if self.metric.expanded or self.metric.like in POWERS else 4 * d
         if self.device == "gpu":
-            return max(1, torch.cuda.mem_get_info()[0] // 2 // (4 * n * per_pair))
+            return max(1, min(torch.cuda.mem_get_info()[0] // 2 // (4 * n * per_pair), MOST // self.numbers_per_query()))
         return max(1, min(HOST_BYTES // (4 * n * per_pair), max(ROWS, CACHE_BYTES // (4 * n))))
+
+    def numbers_per_query(self):
+        """Of the largest array that a batch makes."""
+        n, d = self.train.shape
+        return n if self.metric.expanded or self.metric.like in POWERS else n * d
 
     def least_queries(self, queries):
         return min(self.step or queries, queries)  # the whole matrix is what the variant without batches is about
@@ -141,9 +154,10 @@ class Backend(Base):
         """Their products, or squares less twice of these: shape (q, n)."""
         if self.train.dtype == torch.float32:
             shape = len(queries), points.shape[1]
-            if self.room.numel() < math.prod(shape):
-                self.room = torch.empty(math.prod(shape), device=self.torch_device)
-            out = self.room[: math.prod(shape)].view(shape)
+            room = getattr(self.own, "room", None)
+            if room is None or room.numel() < math.prod(shape):
+                room = self.own.room = torch.empty(math.prod(shape), device=self.torch_device)
+            out = room[: math.prod(shape)].view(shape)
             if squares is None:
                 return torch.mm(queries, points, out=out)
             return torch.addmm(squares, queries, points, alpha=-2, out=out)
@@ -155,17 +169,31 @@ class Backend(Base):
         if self.metric.expanded:
             return self.product(self.stored(queries))
         if self.metric.like in POWERS:  # the same without the (q, n, d) array
-            return torch.cdist(queries, self.train, p=POWERS[self.metric.like] or self.metric.parameters["p"])
+            return self.distances(queries, POWERS[self.metric.like] or self.metric.parameters["p"])
         return self.metric.keys(queries[:, None], self.train, OPERATIONS)
+
+    def distances(self, queries, p):
+        """`cdist`, by calls of as many queries as it counts pairs of: shape (q, n)."""
+        step = max(1, MOST // len(self.train))
+        if len(queries) <= step:
+            return torch.cdist(queries, self.train, p=p)
+        keys = torch.empty((len(queries), len(self.train)), device=self.torch_device)
+        for rows, some in zip(keys.split(step), queries.split(step), strict=True):
+            rows.copy_(torch.cdist(some, self.train, p=p))
+        return keys
+
+    def nearest(self, queries, k):
+        """Where the k nearest points of each query of a batch are."""
+        return smallest(self.keys(queries), k)
 
     def query(self, queries, k):
         step = self.step or len(queries)
         if len(queries) <= step:
-            return smallest(self.keys(queries), k)
+            return self.nearest(queries, k)
         ids = torch.empty((len(queries), k), dtype=torch.int64, device=self.torch_device)
         for start in range(0, len(queries), step):
             rows = slice(start, start + step)
-            ids[rows] = smallest(self.keys(queries[rows]), k)
+            ids[rows] = self.nearest(queries[rows], k)
         return ids
 
     def synchronize(self):

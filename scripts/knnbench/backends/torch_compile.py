@@ -49,6 +49,9 @@ class Backend(Torch):
         self.step = self.queries_per_matrix()
         yield "add"
 
+    def numbers_per_query(self):
+        return self.train.numel()  # steps of the loop: what is compiled for 32 bits is compiled again for more
+
     def compile(self, queries, k):
         for number in (1, 2):  # one query is compiled apart, all other numbers of them together
             self.query(self.to_query_device(queries[:number]), k)

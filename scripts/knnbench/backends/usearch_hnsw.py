@@ -8,6 +8,7 @@ from knnbench.backends.base import padded
 
 # Of unit vectors the inner product ranks as the angle does, and divides nothing.
 METRICS = {"euclidean": MetricKind.L2sq, "angular": MetricKind.IP, "inner-product": MetricKind.IP}
+SERIAL = 4  # so many queries for each thread, and fewer, are left to one thread, as hnswlib does by itself
 
 
 class Backend(Base):
@@ -20,6 +21,7 @@ class Backend(Base):
     """
 
     packages = ("usearch", "numkong", "numpy")
+    at_least_k = "expansion_search"
 
     def __init__(self, metric, device, threads, connectivity=16, expansion_add=128):
         super().__init__(metric, device, threads)
@@ -49,12 +51,13 @@ class Backend(Base):
         self.index = Index.restore(path)
 
     def set_search(self, expansion_search):
-        self.index.expansion_search = expansion_search  # where k is larger, USearch takes k
+        self.index.expansion_search = expansion_search
 
     def query(self, queries, k):
-        found = self.index.search(queries, k, threads=self.threads)
+        threads = self.threads if len(queries) > SERIAL * self.threads else 1  # which it starts anew in every call
+        found = self.index.search(queries, k, threads=threads)
         ids = np.atleast_2d(found.keys).view(np.int64)
         if len(queries) == 1:  # then only what was found is there
-            return padded(ids, k)
+            return ids if ids.shape[1] == k else padded(ids, k)
         ids[np.arange(k) >= found.counts[:, None]] = -1
         return ids

@@ -4,7 +4,7 @@ import numpy as np
 from voyager import Index, RecallError, Space
 
 from knnbench.backends.base import Backend as Base
-from knnbench.backends.base import one_by_one
+from knnbench.backends.base import by_halves
 
 # Points under inner product are given one more coordinate, with which the graph is one of euclidean distances. Cosine has none.
 SPACES = {"euclidean": Space.Euclidean, "angular": Space.Cosine, "inner-product": Space.InnerProduct}
@@ -22,6 +22,7 @@ class Backend(Base):
     """
 
     packages = ("voyager", "numpy")
+    at_least_k = "ef"
 
     def __init__(self, metric, device, threads, M=12, ef_construction=200):
         super().__init__(metric, device, threads)
@@ -52,13 +53,10 @@ class Backend(Base):
         self.index = Index.load(str(path))
 
     def set_search(self, ef):
-        self.index.ef = ef  # where k is larger, Voyager takes k
+        self.index.ef = ef
 
     def ask(self, queries, k):
         return self.index.query(queries, k, num_threads=self.threads)[0].view(np.int64)
 
     def query(self, queries, k):
-        try:
-            return self.ask(queries, k)
-        except RecallError:  # fewer than k points can be reached, as it happens among many that are equal
-            return one_by_one(self.ask, queries, k, RecallError)
+        return by_halves(self.ask, queries, k, RecallError)  # raised if fewer than k can be reached, as of many that are equal

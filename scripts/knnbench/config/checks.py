@@ -9,7 +9,7 @@ import jsonschema
 
 from knnbench.config.metrics import check_own_metric
 from knnbench.config.settings import builds_of, points_of
-from knnbench.config.suite import CHARTS, SUITE_FIGURES, own_files
+from knnbench.config.suite import CHARTS, SUITE_FIGURES, THREADS, own_files
 from knnbench.config.values import ConfigError, complete, require_file, require_known, suggest
 from knnbench.problem.datasets import TRUTH_K
 from knnbench.problem.metrics import METRICS
@@ -86,7 +86,8 @@ def resolve(config, schema, replaced=()):
     check_suites(config)
     for name, claim in config["claims"].items():
         check_claim(name, claim, config, replaced)
-    suite = config["suites"][config["suite"]]
+    suite, timing = config["suites"][config["suite"]], config["timing"]
+    timing.setdefault("rounds", suite.get("rounds", 1))
     largest = max(suite["n_neighbors"])
     if largest > config["truth_k"]:
         raise ConfigError(
@@ -172,7 +173,7 @@ def check_dataset(name, settings, hint=""):
 
     `hint` is said if it lacks some.
     """
-    if name in SUITE_FIGURES or name.endswith(tuple(f".{chart}" for chart in CHARTS)):
+    if name in (*SUITE_FIGURES, THREADS) or name.endswith(tuple(f".{chart}" for chart in CHARTS)):
         raise ConfigError(f"datasets.{name}: a figure has this name; give the dataset another one")
     source = settings["source"]
     own = settings.get("self", False)

@@ -37,7 +37,7 @@ def check_machine(timing, facts, cpus):
     """
     if timing["threads"] > cpus:
         raise ConfigError(
-            f"timing.threads: {timing['threads']} threads, and there are {cpus} CPUs; lower it, or 0 for all of them"
+            f"timing.threads: {timing['threads']} threads, and there are {cpus} CPUs; lower it, or 0 for one on each core"
         )
     if timing["memory_gb"] * 1e9 > facts["memory_bytes"]:
         raise ConfigError(

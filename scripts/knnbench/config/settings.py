@@ -141,6 +141,8 @@ def entries_of(backends):
     """
     found = {}
     for build in backends.values():
+        if "variant_of" in build:
+            continue
         plain = {key: value for key, value in build.items() if key not in ("family", "built", "entry", *SETTINGS)}
         found[build["family"]] = plain | build["entry"]
     return found

@@ -8,15 +8,18 @@ from pathlib import Path
 from knnbench.config.names import tell_apart
 from knnbench.config.settings import points_of
 from knnbench.config.values import ConfigError, require_known
+from knnbench.config.variants import builds_of_suite, devices_of
 from knnbench.problem.download import second_name
 
 CHARTS = ("recall", "build", "break-even", "batches", "memory", "phases")  # of every dataset, besides its speeds
 SUITE_FIGURES = ("roofline", "scaling")
 # What a run leaves in its folder: tables, and what is made from them.
 TABLES = ("config.yaml", "timings.csv", "samples.csv", "batches.csv", "comparisons.csv", "controls.csv", "datasets.csv")
-TABLES += ("provenance.json",)
-LATER = ("controls.csv", "datasets.csv")  # which results of earlier versions do not have
+TABLES += ("callers.csv", "provenance.json")
+LATER = ("controls.csv", "datasets.csv", "callers.csv")  # which results of earlier versions do not have
 FINDINGS = ("summary.txt", "claims.csv", "curves.csv", "scaling.csv", "crossings.csv", "tables")
+THREADS = "threads"  # a figure and a table of suites with several numbers of threads, or of callers
+AUTO = "auto"  # timing.rounds: rounds where they are needed
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,16 @@ class Cell:
     def record(self, number):
         """Path of the record of round `number`, below results/cells."""
         return f"{self.dataset}/{self.backend}-{self.device}/k{self.k}.round{number}.json"
+
+
+def rounds_of(timing):
+    """The rounds that every cell has, a range: of `rounds: auto` two, and more as results.undecided finds them."""
+    return range(2 if timing["rounds"] == AUTO else timing["rounds"])
+
+
+def rounds_at_most(timing):
+    """All rounds that a cell may have, a range."""
+    return range(timing["max_rounds"] if timing["rounds"] == AUTO else timing["rounds"])
 
 
 def own_files(settings):
@@ -50,8 +63,8 @@ def cells(config):
     return [
         Cell(dataset, backend, device, k)
         for dataset in suite["datasets"]
-        for backend in suite["backends"]
-        for device in config["backends"][backend]["environments"]
+        for backend in builds_of_suite(suite)
+        for device in devices_of(suite, config["backends"][backend])
         for k in suite["n_neighbors"]
     ]
 
@@ -98,12 +111,23 @@ def tuned_cell(config, has_gpu):
     return Cell(asked["dataset"], build, devices[0] if device == "any" else device, int(k))
 
 
+def has_threads(config):
+    """Whether the suite varies the number of threads, or of callers."""
+    return bool({"threads", "callers"} & config["suites"][config["suite"]].keys())
+
+
+def findings(config):
+    """What is made of the tables of the suite besides its figures and its page: names in its folder."""
+    return FINDINGS + (f"{THREADS}.csv",) * has_threads(config)
+
+
 def figures(config):
     """List the files of a suite's figures, by dataset and chart, then those of all datasets, in every format."""
     datasets = config["suites"][config["suite"]]["datasets"]
     names = [
         *(f"{dataset}{chart}" for dataset in datasets for chart in ("", *(f".{chart}" for chart in CHARTS))),
         *SUITE_FIGURES,
+        *[THREADS] * has_threads(config),
     ]
     return [f"{name}.{suffix}" for name in names for suffix in config["figures"]["formats"]]
 
@@ -152,6 +176,7 @@ def claimed(config):
         build
         for name, point in points_of(config["backends"]).items()
         for build, pattern in itertools.product([point["build"]], patterns)
+        if "variant_of" not in point
         if fnmatch.filter([f"{name}-{device}" for device in point["environments"]], pattern)
     }
     return {
@@ -167,7 +192,8 @@ def used(config):
     """
     suite = config["suites"][config["suite"]]
     datasets = {name: config["datasets"][name] for name in suite["datasets"]}
-    backends = {name: config["backends"][name] for name in suite["backends"]}
+    names = dict.fromkeys([*suite["backends"], *builds_of_suite(suite)])
+    backends = {name: config["backends"][name] for name in names}
     titles = tell_apart((name, entry["title"]) for name, entry in datasets.items())
     labels = tell_apart((entry["family"], entry["label"]) for entry in backends.values())
     datasets = {name: entry | {"title": titles[name, entry["title"]]} for name, entry in datasets.items()}

@@ -100,7 +100,7 @@ def complete(schema, value, root, place=""):
         return as_text(value, at)
     if kind in ("integer", "number"):
         return as_number(value, at, kind == "integer", schema.get("maximum") == math.inf)
-    if kind == "boolean" or "enum" in schema:
+    if kind == "boolean" or "enum" in schema or "anyOf" in schema:
         value = as_read(value) if isinstance(value, str) else value
         return int(value) if isinstance(value, float) and value.is_integer() else value
     if isinstance(value, datetime.date):  # in parameters of a backend, which are JSON

@@ -3,7 +3,7 @@
 import pandas as pd
 
 PLACE = ["dataset", "backend", "device", "residency", "n_neighbors", "machine"]
-QUANTILES = ["p50_s", "p95_s", "p99_s"]
+LATENCIES = ["p50_s", "p95_s", "p99_s", "calls"]
 
 
 def places(row):
@@ -22,7 +22,7 @@ def calls_of(rows, batches):
 
     Returns
     -------
-    calls : list of dict, for each row: queries in a call -> their `QUANTILES`, or the median alone
+    calls : list of dict, for each row: queries in a call -> `LATENCIES`, None where one is not known, or the median alone
     """
     known = dict(iter(batches.dropna(subset=["p50_s"]).groupby(PLACE, sort=False)))
     found = []
@@ -30,7 +30,8 @@ def calls_of(rows, batches):
         calls = {}
         for place in places(row):
             if place in known:
-                calls |= {int(size): each for size, *each in known[place][["batch_size", *QUANTILES]].itertuples(index=False)}
+                for size, *each in known[place][["batch_size", *LATENCIES]].itertuples(index=False):
+                    calls[int(size)] = [None if pd.isna(value) else value for value in each]
         if pd.notna(row["query_median_s"]):
             whole = int(row["queries_timed"])
             calls.setdefault(whole, [row["query_median_s"] * whole / row["queries"]])
@@ -49,7 +50,7 @@ def call_rows(rows, batches):
     rows = rows.dropna(subset=["query_median_s"]).to_dict("records")
     return pd.DataFrame(
         row
-        | dict(zip(QUANTILES, times, strict=False))
+        | dict(zip(LATENCIES, times, strict=False))
         | {"batch_size": size, "queries_per_s": size / times[0], "subset": row["subset"] and size == row["queries_timed"]}
         for row, calls in zip(rows, calls_of(rows, batches), strict=True)
         for size, times in calls.items()

@@ -5,6 +5,7 @@ for each number of queries in a call, from `calls.call_rows`.
 """
 
 from knnbench.draw.bars import HAS_SPEED, memory, phases
+from knnbench.draw.ends import UP_TO_LIMITS, rules
 from knnbench.draw.figures import FAINT, places
 
 # In the order that a family's variants get them; Unicode has each for legends in words.
@@ -23,7 +24,7 @@ TOOLTIP = [
     {"field": "at", "title": "setting"},
     {"field": "n_neighbors", "title": "K"},
     {"field": "queries_per_s", "title": "queries/s", "format": ",.4~r"},
-    {"field": "interval", "title": "95% interval"},
+    {"field": "interval", "title": "interval"},
     {"field": "asked", "title": "asked"},
     {"field": "recall", "format": ".4~f"},
     {"field": "fit_s", "title": "fit, s", "format": ".3~r"},
@@ -96,19 +97,16 @@ def axis(field, title, kind="log", **more):
 SPEED = axis("queries_per_s", "Queries per second")
 
 
-ENDS = {"y": {"field": "queries_per_s_low"}, "y2": {"field": "queries_per_s_high"}, "opacity": OPACITY}
-
-
 def speed(look):
     """Queries per second against K; a line is faint where it leads to what is over the page's limits."""
     within = {"condition": {"test": "datum.over", "value": 0}, "value": 1}
     return {
-        "transform": [HAS_SPEED],
+        "transform": [HAS_SPEED, *UP_TO_LIMITS],
         "encoding": {"x": axis("n_neighbors", "Number of neighbours K"), "y": SPEED, "color": look["color"]},
         "layer": [
             {"mark": {"type": "line", "opacity": FAINT}, "encoding": LINE},
             {"mark": "line", "encoding": LINE | {"opacity": within, "detail": {"field": "over"}}},
-            {"mark": "rule", "encoding": ENDS},
+            *rules({"color": look["color"], "opacity": OPACITY}),
             points(look),
         ],
     }
@@ -146,6 +144,7 @@ def recall(look):
     return {
         "transform": [
             HAS_SPEED,
+            *UP_TO_LIMITS,
             nines("recall", "nines"),
             *(nines(f"recall_{end}", f"nines_{end}") for end in ("low", "high")),
         ],
@@ -160,7 +159,7 @@ def recall(look):
                 "mark": {"type": "line", "strokeWidth": 1},
                 "encoding": {"order": {"field": "recall"}, "color": look["color"], "detail": {"field": "build"}},
             },
-            {"mark": "rule", "encoding": {**ENDS, "color": look["color"]}},
+            *rules({"color": look["color"], "opacity": OPACITY}),
             {
                 "mark": "rule",
                 "encoding": {"x": {"field": "nines_low"}, "x2": {"field": "nines_high"}, "color": look["color"]},
@@ -186,7 +185,7 @@ def along_recall(look, field, title):
 
 
 def latency(look):
-    """What nineteen of twenty single queries take at most, against recall at one K."""
+    """What nineteen of twenty single queries take at most, against recall at one K; of at least 100 calls."""
     return along_recall(look, "single_p95_s", "A single query, 95% within, s")
 
 
@@ -237,7 +236,9 @@ def batches(look):
         {"field": "name", "title": "backend"},
         {"field": "batch_size", "title": "queries in a call", "format": ",d"},
         {"field": "p50_s", "title": "median, s", "format": ".3~r"},
+        {"field": "p95_s", "title": "95%, s", "format": ".3~r"},
         {"field": "p99_s", "title": "99%, s", "format": ".3~r"},
+        {"field": "calls", "title": "calls", "format": ",d"},
         {"field": "queries_per_s", "title": "queries/s", "format": ",.4~r"},
     ]
     layer = [{"mark": "line", "encoding": LINE | {"opacity": OPACITY}}, points(look, tooltip)]

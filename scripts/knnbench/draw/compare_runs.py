@@ -4,32 +4,38 @@ import json
 import textwrap
 
 from knnbench.draw.chart_files import NOTHING
-from knnbench.results.words import SAME
+from knnbench.draw.figures import CUT, limits
+from knnbench.results.pairs import UNDECIDED
 
 COLOURS = {
     "reproduced": "#009E73",
-    SAME: "#7F7F7F",
+    UNDECIDED: "#7F7F7F",
     "faster": "#0072B2",
     "slower": "#D55E00",
     "answer changed": "#000000",
 }
+ARROWS = {"low": "◀", "high": "▶"}
 
 
 def figure(cells, words, within):
-    """Specification of the figure: a panel per backend and device, a line per cell with its interval."""
+    """Specification of the figure: a panel per backend and device, a line per cell with its interval, cut at the axis."""
     drawn = cells.dropna(subset=["normalised"])
     subtitle = [each for line in words.splitlines()[:4] for each in textwrap.wrap(line, 110)]
     title = {"text": "Time over the baseline's", "subtitle": subtitle}
     if drawn.empty:
         return {"title": title, **NOTHING}
+    least, most = limits([*drawn["normalised"], 1 / (1 + within), 1 + within])
+    cut = {"low": drawn["normalised_low"] < least, "high": drawn["normalised_high"] > most}
+    title["subtitle"] += [CUT] * any(each.any() for each in cut.values())
     drawn = drawn.assign(
         curve=drawn["backend"] + "-" + drawn["device"],
         cell=drawn["dataset"]
         + ", K = "
         + drawn["n_neighbors"].astype(str)
         + drawn["residency"].map({"host": "", "device": ", on the device"}),
-        low=drawn["normalised_low"].clip(lower=1e-3),
-        high=drawn["normalised_high"].clip(upper=1e3),
+        low=drawn["normalised_low"].clip(lower=least),
+        high=drawn["normalised_high"].clip(upper=most),
+        **{f"{end}_arrow": goes_on.map({True: ARROWS[end], False: ""}) for end, goes_on in cut.items()},
     )
     x = {"type": "quantitative", "scale": {"type": "log"}}
     y = {"field": "cell", "type": "nominal", "title": None, "sort": None}
@@ -40,6 +46,13 @@ def figure(cells, words, within):
         "scale": {"domain": list(COLOURS), "range": list(COLOURS.values())},
     }
     allowed = [{"from": 1 / (1 + within), "to": 1 + within}]
+    arrows = [
+        {
+            "mark": {"type": "text", "fontSize": 9},
+            "encoding": {"x": x | {"field": end}, "y": y, "color": colour, "text": {"field": f"{end}_arrow"}},
+        }
+        for end in ARROWS
+    ]
     layers = [
         {
             "mark": {"type": "rule", "strokeWidth": 1.5},
@@ -60,12 +73,12 @@ def figure(cells, words, within):
         "mark": {"type": "rect", "color": "#009E73", "opacity": 0.1},
         "encoding": {"x": x | {"field": "from"}, "x2": {"field": "to"}},
     }
-    keep = ["curve", "cell", "low", "high", "normalised", "verdict"]
+    keep = ["curve", "cell", "low", "high", "low_arrow", "high_arrow", "normalised", "verdict"]
     return {
         "title": title,
         "data": {"values": json.loads(drawn[keep].to_json(orient="records"))},
         "facet": {"field": "curve", "type": "nominal", "title": None, "sort": None},
         "columns": 2,
-        "spec": {"width": 260, "height": {"step": 12}, "layer": [band, *layers]},
+        "spec": {"width": 260, "height": {"step": 12}, "layer": [band, *layers, *arrows]},
         "resolve": {"scale": {"y": "independent"}},
     }

@@ -30,6 +30,8 @@ COLOURS = {"keops": "#D55E00", "faiss": "#0072B2", "torch": "#CC79A7", "jax": "#
 OTHER_COLOURS = ("#000000", "#56B4E9", "#882255", "#44AA99", "#999933", "#332288", "#7F7F7F")
 MARKERS = "osD^vP*X<>"
 FAINT = 0.4  # opacity of what is over the page's limits
+MARGIN = 1.25, 0.1  # of an axis beyond the medians: a factor, and a share of what they span in logarithms
+CUT = "An arrow: the interval goes on."
 # What a mark means, and whether measured rows have it.
 MARKS = {
     "Solid: exact; dashed: approximate.": lambda rows: not rows["exact"].all(),
@@ -117,6 +119,46 @@ def key(rows):
 def stopped(rows):
     """Rows of cells that have no time, by K."""
     return rows[rows["status"].isin(NOT_RUN)]
+
+
+def limits(medians):
+    """Limits of a logarithmic axis from what was measured: an interval may be so wide that it would make all else one point.
+
+    Parameters
+    ----------
+    medians : iterable of float, positive
+
+    Returns
+    -------
+    least, most : float
+    """
+    least, most = min(medians), max(medians)
+    factor, share = MARGIN
+    beyond = factor * (most / least) ** share
+    return least / beyond, most * beyond
+
+
+def draw_interval(axes, place, low, high, bounds, look, upright=True):
+    """Draw an interval up to the limits of its axis, with an arrow where it goes on.
+
+    Parameters
+    ----------
+    axes : matplotlib Axes
+    place : float, on the other axis
+    low, high : float, NaN where they are not known
+    bounds : (float, float), of `limits`
+    look : dict, color and alpha, and what else the line takes
+    upright : bool, whether the interval is along the y axis
+    """
+    if not (low <= bounds[1] and high >= bounds[0]):  # also of NaN
+        return
+    ends = max(low, bounds[0]), min(high, bounds[1])
+    (axes.vlines if upright else axes.hlines)(place, *ends, **look)
+    for goes_on, end, marker in ((low < ends[0], ends[0], "v<"), (high > ends[1], ends[1], "^>")):
+        if goes_on:
+            where = (place, end) if upright else (end, place)
+            mark = {"marker": marker[not upright], "markersize": 4, "clip_on": False, "linestyle": "none"}
+            axes.plot(*where, color=look["color"], alpha=look["alpha"], **mark)
 
 
 def literal(text):

@@ -2,6 +2,7 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const $ = (selector, within = document) => within.querySelector(selector);
 const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
+const { NEAR, LISTED, SPREAD, ONE_ROUND } = DATA.recommend;
 const controls = $("#controls");
 const state = () => Object.fromEntries([...controls.elements].filter(({ name }) => name).map(({ name, value }) => [name, value]));
 const checked = (name) => new Set($$(`[data-${name}]:checked`, controls).map((box) => box.dataset[name]));
@@ -16,9 +17,11 @@ function seen(row, round, batch) {
   if (batch !== "all") {
     const calls = row.batches?.[batch];
     if (!calls) return null;
-    const [p50, p95, p99] = calls.map((seconds) => (1e3 * seconds).toPrecision(3));
-    const interval = `call: ${p50} ms; 95% in ${p95}, 99% in ${p99} ms`;
-    return { ...row, ...single(batch / calls[0]), interval };
+    const [p50, p95, p99, number] = calls;
+    const said = [[50, p50], [95, p95], [99, p99]].filter(([, seconds]) => seconds != null)
+      .map(([percent, seconds]) => `${percent}% in ${(1e3 * seconds).toPrecision(3)} ms`);
+    const interval = said.join(", ") + (number ? `; ${number.toLocaleString("en")} calls` : "");
+    return { ...row, ...single(batch / p50), interval };
   }
   if (round === "all") return row;
   const speed = row.rounds_per_s?.[round];
@@ -48,11 +51,23 @@ function why(rows) {
 }
 
 // A row for each number of queries in a call, as draw/calls.py makes them.
-const calls = (row) => Object.entries(row.batches ?? {}).map(([size, [p50_s, p95_s, p99_s]]) =>
-  ({ ...row, batch_size: Number(size), p50_s, p95_s, p99_s, queries_per_s: size / p50_s, subset: row.subset && Number(size) === row.queries_timed }));
+const calls = (row) => Object.entries(row.batches ?? {}).map(([size, [p50_s, p95_s, p99_s, calls]]) =>
+  ({ ...row, batch_size: Number(size), p50_s, p95_s, p99_s, calls, queries_per_s: size / p50_s, subset: row.subset && Number(size) === row.queries_timed }));
 
 // What does not change a chart cannot be switched for it.
 const FIXED = { speed: ["k"], latency: ["round", "batch"], room: ["round", "batch"], batches: ["round", "batch"], memory: ["scale", "round", "batch"], phases: ["scale", "round", "batch"], roofline: ["round", "batch"] };
+
+// Charts whose bars are intervals, and how these are called.
+const BARS = ["speed", "recall"];
+
+function bars(rows) {
+  const known = rows.filter((row) => row.query_interval);
+  const single = known.filter((row) => row.query_interval === ONE_ROUND).length;
+  if (!known.length) return "";
+  const { intervals, spread, cut } = DATA.words;
+  const called = single === known.length ? spread : intervals + (single ? `, or the ${spread} where a cell has no more` : "");
+  return ` Bars: ${called}. ${cut}`;
+}
 
 // Where every point of a backend with settings is drawn, and not only the one that stands for it.
 const CURVES = ["recall", "build", "latency", "room"];
@@ -73,7 +88,7 @@ async function draw(section) {
   const missing = rows.length - measured.length;
   $("figcaption", section).textContent = `${title}: ${shown.length} of ${rows.length} cells`
     + (missing ? `; ${missing} have no such number${why(rows)}` : "") + (measured.length > shown.length ? "; others are switched off" : "")
-    + ". The numbers are in the table below.";
+    + ". The numbers are in the table below." + (BARS.includes(view) && round === "all" && batch === "all" ? bars(shown) : "");
   const chart = $(".chart", section);
   chart.replaceChildren();
   if (!shown.length) return;
@@ -160,7 +175,6 @@ for (const section of $$(".dataset")) {
 
 // ---- Which one should I use? Ranks as scripts/knnbench/results/recommend.py does, which says why; a test compares them.
 
-const { NEAR, LISTED } = DATA.recommend;
 const steps = (ask, row) => [ask.n_train / row.n, ask.dimension / row.d, ask.n_neighbors / row.n_neighbors]
   .map((ratio) => Math.log10(ratio));
 
@@ -177,11 +191,25 @@ function before(one, other) {
   return place >= 0 && one[place] < other[place];
 }
 
+const differ = (row) => (row.flags ?? "").split("; ").includes("rounds_differ");
+
+// The largest and the least speed that a row lets expect; where its rounds differ, of the fastest and the slowest repeat.
+function speedsOf(row) {
+  const queries = row.queries_per_s * row.query_median_s;
+  return differ(row) ? [queries / row.query_min_s, queries / row.query_max_s]
+    : [row.queries_per_s_high, row.queries_per_s_low].map((speed) => speed || row.queries_per_s);
+}
+
+function doubtsOf(row) {
+  const words = differ(row) ? "from its fastest to its slowest repeat" : row.query_interval === ONE_ROUND ? SPREAD : "";
+  return [words, row.flags && `flagged ${row.flags}`].filter(Boolean).join("; ");
+}
+
 function recommend(ask, rows) {
   const nearest = new Map(), absent = new Map();
   for (const row of rows) {
     if (row.metric !== ask.metric || (ask.device !== "any" && row.device !== ask.device) || row.residency !== "host") continue;
-    if (["unavailable", "skipped"].includes(row.status)) {
+    if (["unavailable", "skipped", "not_needed"].includes(row.status)) {
       absent.set(row.curve, [row.name, `${row.status} here`]);
       continue;
     }
@@ -201,10 +229,11 @@ function recommend(ask, rows) {
       const work = 10 ** steps(ask, row).reduce((sum, step) => sum + step, 0);
       const [least, most] = [Math.min(1, work), Math.max(1, work)];
       const total = (speed) => row.fit_s + Math.max(row.single_p50_s ?? 0, ask.n_queries / speed);
-      const ends = [row.queries_per_s_high, row.queries_per_s_low].map((speed) => speed || row.queries_per_s);
+      const ends = speedsOf(row);
       const low = least * total(ends[0]), high = most * total(ends[1]);
       ranked.push({ name: row.name, low, high, total: Math.sqrt(least * most) * total(row.queries_per_s), place,
-        extrapolated: steps(ask, row).some((step) => Math.abs(step) > 0.005), recall: row.recall, compile_s: row.compile_s });
+        extrapolated: steps(ask, row).some((step) => Math.abs(step) > 0.005), recall: row.recall, compile_s: row.compile_s,
+        doubts: doubtsOf(row) });
     }
   }
   ranked.sort((a, b) => a.total - b.total);
@@ -226,10 +255,10 @@ function answer(form) {
     const seconds = (value) => `${value.toLocaleString("en", { maximumSignificantDigits: 3 })} s`;
     const list = add("ol", "");
     for (const each of ranked.slice(0, LISTED)) {
-      const alike = each !== ranked[0] && each.low <= ranked[0].high ? "; may be as fast as the first" : "";
+      const alike = each !== ranked[0] && each.low <= ranked[0].high ? "; undecided: it may be as fast as the first" : "";
       const compiles = each.compile_s ? ` and compiles in ${seconds(each.compile_s)} besides` : "";
       const rough = each.extrapolated ? "roughly " : "";
-      add("li", `${each.name}: ${rough}${range(each.low, each.high)} in all, recall ${each.recall.toFixed(3)}${compiles}; rests on ${each.place}${alike}`, list);
+      add("li", `${each.name}: ${rough}${range(each.low, each.high)} in all, recall ${each.recall.toFixed(3)}${compiles}; rests on ${each.place}${each.doubts && `; ${each.doubts}`}${alike}`, list);
     }
   } else add("p", "These data do not support an answer: no measured cell is near enough and good enough. Measure a dataset of your size (docs/extending.md).");
   if (out.length) {

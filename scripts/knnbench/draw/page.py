@@ -11,12 +11,16 @@ from markupsafe import Markup
 
 from knnbench.draw.chart_files import CONFIG, register_font
 from knnbench.draw.charts import SHAPES, VIEWS, curve, looks
+from knnbench.draw.figures import CUT
 from knnbench.draw.hardness import hardness
 from knnbench.draw.page_rows import COLUMNS, MACHINE, chart_rows, claim_rows, dataset_entry, interval_bars, machine_entries
+from knnbench.draw.threads import threads_of
 from knnbench.results.curves import RECALLS, STANDS_AT
+from knnbench.results.findings import INTERVAL, intervals_of
 from knnbench.results.folder import read, read_table
+from knnbench.results.pairs import SAME_WITHIN
 from knnbench.results.recommend import LISTED, NEAR
-from knnbench.results.tables import controls_apart, measured_between
+from knnbench.results.tables import ONE_ROUND, SPREAD, controls_apart, measured_between
 from knnbench.results.words import typical_k
 
 PAGE = Path(__file__)  # whose template, style and script lie beside it
@@ -105,7 +109,8 @@ def page(folder, claims, logs):
         "controls": chart_rows(controls, results),  # apart, so that nothing ranks them
         "views": {name: make(encodings) for name, (make, _, _) in VIEWS.items()},
         "config": page_config(),
-        "recommend": {"NEAR": NEAR, "LISTED": LISTED},
+        "recommend": {"NEAR": NEAR, "LISTED": LISTED, "SPREAD": SPREAD, "ONE_ROUND": ONE_ROUND},
+        "words": {"intervals": f"{INTERVAL}s", "spread": SPREAD, "cut": CUT},
     }
     interval_bars([each for dataset in datasets for answer in dataset["answers"] for each in answer["headline"] if each])
     near = results.points[(results.points["residency"] == "host") & (results.points["n_neighbors"] == k)]
@@ -116,6 +121,7 @@ def page(folder, claims, logs):
     table, _ = controls_apart(read_table(folder, "timings"))
     cells = table[table["residency"] == "host"]["status"].value_counts()
     origin = folder / "provenance.json"
+    provenance = json.loads(origin.read_text(encoding="utf-8")) if origin.exists() else {}
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         PAGE.with_suffix(".html").read_text(encoding="utf-8")
     )
@@ -125,7 +131,7 @@ def page(folder, claims, logs):
         script=Markup(PAGE.with_suffix(".js").read_text(encoding="utf-8")),
         library=Markup(vl_convert.javascript_bundle().replace("</script", "<\\/script")),
         data=Markup(json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")),
-        machines=machine_entries(timings),
+        machines=machine_entries(timings, provenance.get("ceilings", {})),
         measured=" to ".join(measured) if measured else "nothing",
         cells=int(cells.sum()),
         statuses=", ".join(f"{count} {status}" for status, count in cells.items()),
@@ -144,17 +150,21 @@ def page(folder, claims, logs):
         families=families,
         datasets=datasets,
         hardness=hardness(results.datasets, k, page_config()),
+        threads=threads_of(results, page_config()),
         pictures=pictures,
         stands_at=STANDS_AT,
         recalls=RECALLS,
+        intervals=intervals_of(near),
         breaks=[answer["break_even"] for dataset in datasets for answer in dataset["answers"] if answer["break_even"]],
         columns=[(header, name) for header, (name, _) in columns.items()],
         ask=timings.dropna(subset=["n"]).astype({"n": int, "d": int}).iloc[0].to_dict() if timings["n"].notna().any() else ASK,
         limits=config["timing"],
+        same=SAME_WITHIN,
+        cut=CUT,
         over=bool(timings["over"].any()),
         versions=sorted({(row["environment"], row["versions"]) for row in ran.to_dict("records")}),
         metrics=list(dict.fromkeys(timings["metric"])),
         claims=claim_rows(claims),
         schema_version=timings["schema_version"].max(),
-        provenance=json.loads(origin.read_text(encoding="utf-8")) if origin.exists() else None,
+        provenance=provenance,
     )

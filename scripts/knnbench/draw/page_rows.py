@@ -6,12 +6,15 @@ import pandas as pd
 
 from knnbench.config.names import plain
 from knnbench.draw.calls import PLACE, calls_of, places
-from knnbench.measure.statuses import NOT_RUN
+from knnbench.draw.figures import limits
+from knnbench.draw.recalls import speeds_at_recalls
+from knnbench.measure.statuses import MISSING
 from knnbench.results.claims import overall
-from knnbench.results.curves import RECALLS, STANDS_AT, curves
-from knnbench.results.findings import break_even_words, findings, interval_of, number, seconds
-from knnbench.results.folder import passes, text_of
-from knnbench.results.machines import machine_words
+from knnbench.results.curves import STANDS_AT
+from knnbench.results.findings import INTERVAL, break_even_words, findings, interval_of, number, order_of, seconds
+from knnbench.results.machines import machine_of, machine_words, setup_words, text_of
+from knnbench.results.pairs import UNDECIDED
+from knnbench.results.samples import passes
 from knnbench.results.tables import read_csv
 from knnbench.results.words import control_words
 
@@ -19,7 +22,8 @@ LOG_LINES = 15
 # Columns of the rows in the page, besides rounds and batches.
 SHOWN = (  # noqa: SIM905
     "dataset curve name at device residency machine n_neighbors status exact prunes metric n d queries_timed"
-    " single_p50_s single_p95_s memory_bytes queries_per_s queries_per_s_low queries_per_s_high recall recall_low recall_high"
+    " single_p50_s single_p95_s memory_bytes queries_per_s queries_per_s_low queries_per_s_high query_interval flags"
+    " query_min_s query_max_s recall recall_low recall_high"
     " build fit_s ceiling_fraction import_s load_s transfer_s train_s add_s compile_s first_query_s query_median_s"
     " loaded_bytes fit_bytes query_bytes device_loaded_bytes device_fit_bytes device_query_bytes"
 ).split()
@@ -30,7 +34,8 @@ COLUMNS = {  # of the page's tables: header -> name in its CSV, and (text, value
     "K": ("n_neighbors", lambda row: (row["n_neighbors"], row["n_neighbors"])),
     "status": ("status", lambda row: (row["status"], None)),
     "queries/s": ("queries_per_s", lambda row: (number(row["queries_per_s"]), row["queries_per_s"])),
-    "95% interval": ("queries_per_s_low", lambda row: (interval_of(row), row["queries_per_s_low"])),
+    "interval": ("queries_per_s_low", lambda row: (interval_of(row), row["queries_per_s_low"])),
+    "interval from": ("query_interval", lambda row: ("" if pd.isna(row["query_interval"]) else row["query_interval"], None)),
     "queries asked": ("queries_timed", lambda row: (f"{row['queries_timed']:,.0f}", row["queries_timed"])),
     "recall": ("recall", lambda row: (f"{row['recall']:.4f}", row["recall"])),
     "recall of the rounds": (
@@ -39,13 +44,15 @@ COLUMNS = {  # of the page's tables: header -> name in its CSV, and (text, value
     ),
     "recall, 5% quantile": ("recall_p05", lambda row: (f"{row['recall_p05']:.4f}", row["recall_p05"])),
     "fit": ("fit_s", lambda row: (seconds(row["fit_s"]), row["fit_s"])),
-    "fit, 95% interval": (
+    "fit, interval": (
         "fit_low_s",
-        lambda row: (f"{seconds(row['fit_low_s'])} to {seconds(row['fit_high_s'])}", row["fit_low_s"]),
+        lambda row: (f"{INTERVAL} {seconds(row['fit_low_s'])} to {seconds(row['fit_high_s'])}", row["fit_low_s"]),
     ),
     "compile": ("compile_s", lambda row: (seconds(row["compile_s"]), row["compile_s"])),
     "one query, median": ("single_p50_s", lambda row: (seconds(row["single_p50_s"]), row["single_p50_s"])),
+    "one query, 95%": ("single_p95_s", lambda row: (seconds(row["single_p95_s"]), row["single_p95_s"])),
     "one query, 99%": ("single_p99_s", lambda row: (seconds(row["single_p99_s"]), row["single_p99_s"])),
+    "one query, calls": ("single_calls", lambda row: (f"{row['single_calls']:,.0f}", row["single_calls"] or math.nan)),
     "memory": ("memory_bytes", lambda row: (megabytes(row), row["memory_bytes"])),
     "whole cell": ("cell_s", lambda row: (seconds(row["cell_s"]), row["cell_s"])),
     "flags": ("flags", lambda row: ("" if pd.isna(row["flags"]) else row["flags"], None)),
@@ -90,7 +97,9 @@ def chart_rows(timings, results):
                 speeds = row["queries"] / rounds[place].sort_values("round")["seconds"]
                 found["rounds_per_s"] = [float(f"{speed:.5g}") for speed in speeds]
         if calls:
-            found["batches"] = {size: [float(f"{value:.4g}") for value in times] for size, times in calls.items()}
+            found["batches"] = {
+                size: [None if value is None else float(f"{value:.4g}") for value in times] for size, times in calls.items()
+            }
         exact = ("n", "d", "recall")  # the form compares them
         rows.append(
             {
@@ -124,7 +133,7 @@ def log_of(row, logs):
 
 def failures(rows, logs, several):
     """What did not run, by status and reason: the cells, of `several` machines with theirs, and the log of the first."""
-    rows = rows[rows["status"].isin(NOT_RUN) & (rows["residency"] == "host")]
+    rows = rows[rows["status"].isin(MISSING) & (rows["residency"] == "host")]
     machines = [machine_words(text_of(row)) if several else "" for row in rows.to_dict("records")]
     found = []
     for (status, reason), group in rows.assign(machine=machines).groupby(["status", "reason"], sort=False):
@@ -156,6 +165,7 @@ def grouped(cells):
 def claim_rows(path):
     """The claims for the page, those with a verdict first: one per claim and machine, with its ratios in words."""
     table = read_csv(path).fillna(dict.fromkeys(("machine", "missing", "left_out"), ""))
+    table["verdict"] = table["verdict"].replace("not distinguishable", UNDECIDED)  # as it was called up to version 3
     found = []
     for (_, says, machine), rows in table.groupby(["claim", "says", "machine"], sort=False):
         ratios = []
@@ -163,7 +173,7 @@ def claim_rows(path):
             ratio, low, high = (
                 number(row[name]) if math.isfinite(row[name]) else "∞" for name in ("ratio", "ratio_low", "ratio_high")
             )
-            rounds = ", one round" if row["rounds"] == 1 else ""
+            rounds = ", spread of one round" if row["rounds"] == 1 else ""
             pair = f"{row['slower']} over {row['faster']}" if row["slower"] != row["faster"] else row["slower"]
             ratios.append(
                 f"{row['dataset']}, K = {row['n_neighbors']}: {row['verdict']}, {ratio} ({low} to {high}{rounds}; {pair})"
@@ -187,22 +197,24 @@ def claim_rows(path):
     return sorted(found, key=lambda claim: claim["verdict"] == "not measured")
 
 
-def machine_entries(timings):
-    """The machines: in words, and what else is known of each."""
-    entries = []
+def machine_entries(timings, ceilings):
+    """The machines: in words, and what else is known of each; of `ceilings`, the records by device, how one is set up."""
+    entries, set_up = [], {machine_of(each["machine"])[0]: setup_words(each["machine"]) for each in ceilings.values()}
     for words, rows in timings.groupby("machine", sort=False):
         known = [f"{each:.0f} threads" for each in rows["threads"].dropna().unique()]
         known += [f"{name} {each}" for name in ("gpu", "node") for each in rows[name].dropna().unique()]
+        known += [how for cpus, how in set_up.items() if how and f"{words}; ".startswith(f"{cpus}; ")]
         entries.append({"words": words, "details": "; ".join(known)})
     return entries
 
 
-def headline(rows, k):
+def headline(rows, comparisons, k):
     """The fastest exact row at one K, and the fastest of all whose recall is at least `STANDS_AT`: dicts, or None.
 
     Parameters
     ----------
     rows : DataFrame, of Results.timings: one dataset, one machine
+    comparisons : DataFrame, of Results
     k : int
     """
     done = rows[(rows["residency"] == "host") & (rows["n_neighbors"] == k) & (rows["status"] == "ok")]
@@ -211,55 +223,37 @@ def headline(rows, k):
         if some.empty:
             found.append(None)
             continue
-        best = some.loc[some["query_median_s"].idxmin()].to_dict()
-        ends = {name: best[f"queries_per_s_{name}"] for name in ("low", "high")}
-        speed = number(best["queries_per_s"])
-        interval = f"95% interval {known}" if (known := interval_of(best)) else "its interval is not known"
-        found.append({"name": best["name"], "at": best["at"], "speed": speed, "interval": interval, **ends})
+        best, *others = some.sort_values("query_median_s").to_dict("records")
+        speeds = {name: best[f"queries_per_s{end}"] for name, end in (("low", "_low"), ("middle", ""), ("high", "_high"))}
+        words = {"speed": number(best["queries_per_s"]), "interval": interval_of(best) or "its interval is not known"}
+        words["order"] = order_of(best, others, comparisons)
+        found.append({"name": best["name"], "at": best["at"], **words, **speeds})
     return found
 
 
 def interval_bars(headlines):
-    """Where the interval of each headline lies on a logarithmic scale from the least end to the largest of all.
+    """Where the interval of each headline lies on a logarithmic scale whose limits are those of all medians.
 
-    Each gets `left` and `width`, in percent; one whose interval is not known, none.
+    Each gets `left` and `width`, in percent; one whose interval is not known, none. What is beyond the limits is cut.
 
     Parameters
     ----------
     headlines : list of dict
     """
     headlines = [each for each in headlines if each["low"] > 0 and math.isfinite(each["high"])]
-    ends = [math.log10(each[end]) for each in headlines for end in ("low", "high")]
-    least, size = min(ends, default=0), max(max(ends, default=0) - min(ends, default=0), 1e-9)
+    if not headlines:
+        return
+    least, most = limits([each["middle"] for each in headlines])
     for each in headlines:
-        low, high = (100 * (math.log10(each[end]) - least) / size for end in ("low", "high"))
+        low, high = (
+            100 * math.log(min(max(each[end], least), most) / least) / math.log(most / least) for end in ("low", "high")
+        )
         each |= {"left": round(low, 1), "width": round(max(high - low, 1), 1)}
-
-
-def speeds_at_recalls(points, k):
-    """What every curve of a dataset gives at `RECALLS` at one K, the fastest at `STANDS_AT` first.
-
-    Parameters
-    ----------
-    points : DataFrame, of Results.points: one dataset, one machine
-    k : int
-
-    Returns
-    -------
-    rows : list of (name, list of (speed, interval)), in words; empty where the curve does not reach so far
-    """
-    found = curves(points[(points["n_neighbors"] == k) & (points["residency"] == "host")])
-    rows = []
-    for (label, device), curve in found.groupby(["label", "device"], sort=False):
-        at = {row["recall"]: row for row in curve.to_dict("records")}
-        words = [(number(at[each]["queries_per_s"]), interval_of(at[each])) if each in at else ("", "") for each in RECALLS]
-        rows.append((at[STANDS_AT]["queries_per_s"] if STANDS_AT in at else 0.0, (f"{label} ({device.upper()})", words)))
-    return [row for _, row in sorted(rows, key=lambda each: -each[0])]
 
 
 def failed(points):
     """How many cells of some did not run."""
-    return int((points["status"].isin(NOT_RUN) & (points["residency"] == "host")).sum())
+    return int((points["status"].isin(MISSING) & (points["residency"] == "host")).sum())
 
 
 def dataset_entry(name, rows, points, controls, comparisons, k, logs, columns):
@@ -278,7 +272,7 @@ def dataset_entry(name, rows, points, controls, comparisons, k, logs, columns):
             {
                 "machine": machine,
                 "answers": found,
-                "headline": headline(here, k),
+                "headline": headline(here, comparisons, k),
                 "recalls": speeds_at_recalls(points[points["machine"] == machine], k),
                 "break_even": f"{place}, against {against}: {' '.join(sentences)}" if sentences else "",
                 "failed": failed(points[points["machine"] == machine]),

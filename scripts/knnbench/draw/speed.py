@@ -6,8 +6,8 @@ import textwrap
 import pandas as pd
 
 from knnbench.config.names import plain
-from knnbench.draw.figures import FAINT, GREY, key, literal, plt, settle, stopped
-from knnbench.results.findings import number
+from knnbench.draw.figures import CUT, FAINT, GREY, draw_interval, key, limits, literal, plt, settle, stopped
+from knnbench.results.findings import intervals_of, number
 from knnbench.results.machines import by_machine
 from knnbench.results.tables import controls_apart, flagged
 from knnbench.results.words import name_of, span
@@ -20,8 +20,44 @@ def beyond(rows):
     return stopped(rows).loc[lambda ended: ended["n_neighbors"] > rows.dropna(subset=["query_median_s"])["n_neighbors"].max()]
 
 
-def draw_curve(axes, rows, look):
-    """Draw one backend on one device: its interval, with the marks that `figures.MARKS` explains, crossed where it stopped."""
+def speeds_at_ends(rows):
+    """The speeds at the two ends of the intervals of rows, two Series of float."""
+    return ((rows["queries"] / rows[f"query_{end}_s"]).astype(float) for end in ("high", "low"))
+
+
+def speeds_shown(curves):
+    """Limits of the axis of speeds, from the medians of curves."""
+    return limits(pd.concat(curves.values())["queries_per_s"].dropna())
+
+
+def fit_of(rows):
+    """The fit of a curve with the ends of its interval, in seconds: the median over K; NaN where it is not known."""
+    done = rows.dropna(subset=["query_median_s"])
+    low, high = (done[f"fit_{end}_s"].astype(float).median() for end in ("low", "high"))
+    return low, max(rows["fit_s"].median(), 1e-6), high
+
+
+def powers_shown(fits):
+    """The powers of ten on the axis of fits, from the medians; others' results may lack them."""
+    known = [fit for _, fit, _ in fits if not math.isnan(fit)]
+    least, most = min(known, default=1e-3), max(known, default=1)
+    return range(math.floor(math.log10(least / 2)), math.ceil(math.log10(most)) + 1)
+
+
+def is_cut(curves):
+    """Whether an interval of a speed or of a fit goes on beyond its axis."""
+    least, most = speeds_shown(curves)
+    speeds = [(low < least).any() or (high > most).any() for low, high in map(speeds_at_ends, curves.values())]
+    fits = [fit_of(rows) for rows in curves.values()]
+    powers = powers_shown(fits)
+    return any(speeds) or any(low < 10.0 ** powers[0] or high > 10.0 ** powers[-1] for low, _, high in fits)
+
+
+def draw_curve(axes, rows, look, bounds):
+    """Draw one backend on one device: its interval, with the marks that `figures.MARKS` explains, crossed where it stopped.
+
+    `bounds` are the limits of the axis of speeds.
+    """
     done = rows.dropna(subset=["query_median_s"])
     done = done.assign(over=flagged(done, "over_page_limit"), subset=flagged(done, "subset"))
     line, mark = look | {"marker": None}, look | {"linestyle": "none"}
@@ -30,8 +66,8 @@ def draw_curve(axes, rows, look):
         axes.plot(done["n_neighbors"], done["queries_per_s"], **line, alpha=FAINT)
     for over, alpha in ((False, 1), (True, FAINT)):
         shown = done[done["over"] == over]
-        ends = (shown["queries"] / shown[f"query_{end}_s"] for end in ("high", "low"))
-        axes.vlines(shown["n_neighbors"], *ends, look["color"], alpha=alpha)
+        for k, low, high in zip(shown["n_neighbors"], *speeds_at_ends(shown), strict=True):
+            draw_interval(axes, k, low, high, bounds, {"color": look["color"], "alpha": alpha})
         for low, face in ((False, look["color"]), (True, "white")):
             some = shown[(shown["status"] == "low_recall") == low]
             axes.plot(some["n_neighbors"], some["queries_per_s"], **mark, markerfacecolor=face, alpha=alpha)
@@ -93,7 +129,11 @@ def curves_of(timings, elsewhere):
     curves, controls = (dict(sorted(each.items(), key=lambda item: -item[1]["queries_per_s"].max())) for each in found)
     notes = [textwrap.fill(f"{reason}: {', '.join(names)}", 130, subsequent_indent="    ") for reason, names in missing.items()]
     notes += [f"{elsewhere} cells were measured on other machines only."] * bool(elsewhere)
-    marks = [key(timings), "Bars: 95% interval of the median."]
+    marks = [key(timings)]
+    if curves:
+        called = intervals_of(pd.concat(curves.values()))
+        marks += [f"Bars: {called}."] * bool(called)
+        marks += [CUT] * is_cut(curves)
     marks += ["×: stopped there."] * any(len(beyond(rows)) for rows in curves.values())
     return curves, controls, "\n".join([textwrap.fill(" ".join(marks), 165), *["Not measured:"] * bool(notes), *notes])
 
@@ -130,14 +170,12 @@ def draw_machine(words, timings, curves, controls, note, looks, axes):
     top, bottom, below = axes
     first = timings.iloc[0]
     top.set(xscale="log", yscale="log", xlabel="Number of neighbours K", ylabel="Queries per second")
-    for name, rows in curves.items():
-        draw_curve(top, rows, looks[name])
-    if curves:  # what a call costs is often so little that all others would be one line
-        top.set_ylim(top.get_ylim())
-    else:
+    if curves or controls:  # what a call costs is often so little that all others would be one line
+        top.set_ylim(speeds_shown(curves or controls))
+    if not curves:
         top.text(0.5, 0.5, "no cell was measured", transform=top.transAxes, ha="center")
-    for name, rows in controls.items():
-        draw_curve(top, rows, looks[name])
+    for name, rows in (curves | controls).items():
+        draw_curve(top, rows, looks[name], top.get_ylim())
     ks = sorted(timings["n_neighbors"].unique())
     top.set_xticks(ks, labels=[str(k) for k in ks])
     top.xaxis.minorticks_off()
@@ -156,10 +194,8 @@ def draw_fits(axes, curves, controls, top, looks):
 
     `top` is the largest speed that the figure shows.
     """
-    fits = {name: max(rows["fit_s"].median(), 1e-6) for name, rows in curves.items()}
-    known = [fit for fit in fits.values() if not math.isnan(fit)]  # others' results may lack one
-    least, most = min(known, default=1e-3), max(known, default=1)
-    powers = range(math.floor(math.log10(least / 2)), math.ceil(math.log10(most)) + 1)
+    fits = {name: fit_of(rows) for name, rows in curves.items()}
+    powers = powers_shown(fits.values())
     left, right, number_of_all = 10.0 ** powers[0], 10.0 ** powers[-1], len(curves) + len(controls)
     axes.set(xscale="log", ylim=(number_of_all - 0.4, -0.6))
     axes.set_xlabel("Fit: seconds before the first query", loc="left")
@@ -167,15 +203,15 @@ def draw_fits(axes, curves, controls, top, looks):
     for position, (name, rows) in enumerate(curves.items()):
         done = rows.dropna(subset=["query_median_s"])
         alpha = FAINT if flagged(done, "over_page_limit").all() else 1
-        if math.isnan(fits[name]):
+        low, fit, high = fits[name]
+        if math.isnan(fit):
             axes.annotate(f"not known   {remark(rows)}", (left, position), **beside)
             continue
-        low, high = (done[f"fit_{end}_s"].astype(float).median() for end in ("low", "high"))
-        axes.plot([left, fits[name]], [position, position], markevery=[1], alpha=alpha, **looks[name])
-        high = min(high, right)  # that of two builds may have no end; without an interval it is NaN
-        axes.hlines(position, low, high, looks[name]["color"], linewidth=0.8, alpha=alpha)
-        words = f"{number(fits[name], 2)} s" + (f"   {remark(rows)}" if remark(rows) else "")
-        axes.annotate(words, (max(fits[name], high), position), **beside)
+        axes.plot([left, fit], [position, position], markevery=[1], alpha=alpha, **looks[name])
+        look = {"color": looks[name]["color"], "linewidth": 0.8, "alpha": alpha}
+        draw_interval(axes, position, low, high, (left, right), look, upright=False)
+        words = f"{number(fit, 2)} s" + (f"   {remark(rows)}" if remark(rows) else "")
+        axes.annotate(words, (max(fit, min(high, right)), position), **beside)
     for position, rows in enumerate(controls.values(), len(curves)):
         fastest = rows["queries_per_s"].max()
         words = f"{number(fastest, 2)} queries/s{', above the figure' if fastest > top else ''}; recall {span(rows['recall'])}"

@@ -7,11 +7,16 @@ import textwrap
 import pandas as pd
 
 from knnbench.config.names import POWER, mathematical, plain
-from knnbench.draw.page_rows import speeds_at_recalls
+from knnbench.config.suite import THREADS
+from knnbench.draw.recalls import speeds_at_recalls
+from knnbench.draw.threads import tables
 from knnbench.measure.statuses import NOT_RUN
+from knnbench.results.callers import thread_rows
 from knnbench.results.curves import RECALLS
-from knnbench.results.findings import number, seconds, tied_with
+from knnbench.results.findings import number, pairs_of, seconds
 from knnbench.results.folder import read
+from knnbench.results.pairs import FASTER, SAME
+from knnbench.results.tables import ONE_ROUND
 from knnbench.results.words import typical_k
 
 SPECIAL = str.maketrans(
@@ -75,11 +80,15 @@ class Markdown:
 
 
 def best_of(rows, comparisons):
-    """The fastest of the rows of one search, if it has several rounds and every other is distinguishable from it."""
-    done = rows[rows["status"] == "ok"].sort_values("query_median_s")
-    if len(done) < 2 or done["rounds"].min() == 1 or tied_with(done.iloc[0], comparisons):
-        return None
-    return done["curve"].iloc[0]
+    """The curves of the fastest of the rows of one search and of those that are the same; none where one is undecided."""
+    best, *others = rows[rows["status"] == "ok"].sort_values("query_median_s").to_dict("records") or [None]
+    if not others:
+        return []
+    pairs = pairs_of(best, comparisons)
+    verdicts = {row["curve"]: pairs[row["curve"]]["verdict"] if row["curve"] in pairs else None for row in others}
+    if not {FASTER, SAME} >= set(verdicts.values()):
+        return []
+    return [best["curve"], *(curve for curve, verdict in verdicts.items() if verdict == SAME)]
 
 
 def why_not(row):
@@ -127,10 +136,10 @@ def write_table(form, rows, by, comparisons, before, caption, label):
                 name = string.ascii_lowercase[len(marks) % 26] * (1 + len(marks) // 26)
                 mark = marks.setdefault(why, name)
             text = "–" if row["status"] in NOT_RUN else number(row["queries_per_s"])
-            line.append(form.cell(text, mark, best[value] == row["curve"]))
+            line.append(form.cell(text, mark, row["curve"] in best[value]))
         body.append(line)
-    bold = "Bold: the fastest of status ok, and distinguishable from every other."
-    if rows["rounds"].max() == 1:
+    bold = "Bold: the fastest of status ok and those that are the same, where no other is undecided against it."
+    if (rows["query_interval"].dropna() == ONE_ROUND).all():
         bold = "One round per cell: nothing is bold, since whether the fastest differs from the next was not tested."
     notes = [
         ("", bold),
@@ -144,17 +153,25 @@ def write_table(form, rows, by, comparisons, before, caption, label):
 
 def write_recalls(form, points, k, caption, label):
     """Arrange what the backends give at some recalls as a table; arguments as of `write_table`, of Results.points."""
-    rows = speeds_at_recalls(points, k)
+    rows, called = speeds_at_recalls(points, k)
     body = [
         [form.text(name), *(form.text(f"{speed} ({interval})" if interval else speed or "–") for speed, interval in words)]
         for name, words in rows
     ]
     headers = ["Backend", *(f"recall {recall:g}, queries/s" for recall in RECALLS)]
+    ends = f"; in parentheses: {called}" * bool(called)
     notes = [
-        ("", "Between measured points of one index and never beyond them, with 95% intervals; –: the recall is not reached."),
+        ("", f"Between measured points of one index and never beyond them{ends}; –: not within the measured settings."),
         ("", f"{points['machine'].iloc[0]}. NumPy in, NumPy out."),
     ]
     return form.table(pd.DataFrame(body, columns=[form.text(each) for each in headers]), caption, label, notes)
+
+
+def write_words(form, table, number):
+    """Write a table that is in words already, as draw.threads.tables has it."""
+    body = [[form.text(cell) for cell in row] for row in table["rows"]]
+    frame = pd.DataFrame(body, columns=[form.text(each) for each in table["headers"]])
+    return form.table(frame, table["title"], f"tab:{THREADS}-{number}", [("", note) for note in table["notes"]])
 
 
 def first_of(column, words):
@@ -188,29 +205,33 @@ def write_tables(folder, out):
         f"Recall, K = {k}": lambda curve: first_of("recall", "{:.3f}".format)(curve[curve["n_neighbors"] == k]),
     }
     out.mkdir(parents=True, exist_ok=True)
+    of_threads = tables(results, thread_rows(results.points))
     for form in (Latex, Markdown):
         for dataset, rows in host.groupby("dataset", sort=False):
             first = rows.iloc[0]
             size = "no such dataset"
             if pd.notna(first["n"]):
                 size = f"{first['queries']:,.0f} queries, {first['n']:,.0f} points, d = {first['d']:,.0f}, {first['metric']}"
-            tables = [
+            texts = [
                 write_table(
                     form, here, "at_k", results.comparisons, before, f"{first['title']}: {size}", f"tab:{dataset}-{number}"
                 )
                 for number, (_, here) in enumerate(rows.groupby("machine", sort=False), start=1)
             ]
-            (out / f"{dataset}.{form.suffix}").write_text("\n".join(tables), encoding="utf-8")
+            (out / f"{dataset}.{form.suffix}").write_text("\n".join(texts), encoding="utf-8")
             points = results.points[results.points["dataset"] == dataset]
             if (points["setting"] == "{}").all():  # there are no curves
                 continue
             caption = f"{first['title']}: {size}, K = {k}"
-            tables = [
+            texts = [
                 write_recalls(form, here, k, caption, f"tab:{dataset}-recalls-{number}")
                 for number, (_, here) in enumerate(points.groupby("machine", sort=False), start=1)
             ]
-            (out / f"{dataset}.recalls.{form.suffix}").write_text("\n".join(tables), encoding="utf-8")
-        tables = [
+            (out / f"{dataset}.recalls.{form.suffix}").write_text("\n".join(texts), encoding="utf-8")
+        if of_threads:
+            texts = [write_words(form, table, number) for number, table in enumerate(of_threads, start=1)]
+            (out / f"{THREADS}.{form.suffix}").write_text("\n".join(texts), encoding="utf-8")
+        texts = [
             write_table(
                 form,
                 here,
@@ -222,4 +243,4 @@ def write_tables(folder, out):
             )
             for number, (_, here) in enumerate(host[host["n_neighbors"] == k].groupby("machine", sort=False), start=1)
         ]
-        (out / f"suite.{form.suffix}").write_text("\n".join(tables), encoding="utf-8")
+        (out / f"suite.{form.suffix}").write_text("\n".join(texts), encoding="utf-8")

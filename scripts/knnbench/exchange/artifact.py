@@ -11,13 +11,12 @@ import pandas as pd
 import yaml
 
 from knnbench.config.settings import entries_of
-from knnbench.config.suite import cells, downloads, own_files
+from knnbench.config.suite import cells, downloads, own_files, rounds_at_most
 from knnbench.exchange import crate
 from knnbench.exchange.published import keep
 from knnbench.exchange.version import CODE, code_version
 from knnbench.measure.statuses import NOT_RUN
-from knnbench.results.folder import text_of
-from knnbench.results.machines import machine_words
+from knnbench.results.machines import text_of, whole_machine
 from knnbench.results.tables import read_csv
 from knnbench.system.archive import pack
 from knnbench.system.files import ending, sha256_of
@@ -47,8 +46,11 @@ def copy_code(out):
 
 def copy_records(config, folder, out, logs):
     """Copy the records of the cells, and the logs of those that did not run."""
+    lists = folder.parent / config["suite"] / "rounds"
+    if lists.is_dir():
+        shutil.copytree(lists, out / f"published/{config['suite']}/rounds")
     for cell in cells(config):
-        for number in range(config["timing"]["rounds"]):
+        for number in rounds_at_most(config["timing"]):
             source = folder / cell.record(number)
             if not source.exists():  # it got no job
                 continue
@@ -75,7 +77,7 @@ def hours_of(config, folder):
     """
     paths = set()
     for cell in cells(config):
-        for number in range(config["timing"]["rounds"]):
+        for number in rounds_at_most(config["timing"]):
             index = f"{cell.dataset}/{cell.backend}-{cell.device}/round{number}"  # which several K share
             paths |= {folder / cell.record(number), folder.parent / "indexes" / index / "fit.json"}
     spent = 0.0
@@ -218,6 +220,7 @@ def make_artifact(paths, folder, logs, claims, claimed, receipts, data, archive)
                 name: entry for name, entry in entries.items() if entry.get("family", name) not in shipped[section]
             }
         experiment["backends"] = entries_of(experiment["backends"])
+        experiment["suites"][suite].pop("builds", None)
         experiment["metrics"] = copy_metrics(experiment["datasets"], out)
         files = copy_data(experiment["datasets"], known, timings, out, data)
         experiment["datasets"]["truth_k"] = config["truth_k"]
@@ -232,7 +235,7 @@ def make_artifact(paths, folder, logs, claims, claimed, receipts, data, archive)
             suite=suite,
             rows=len(timings),
             measured=" to ".join(measured) if measured else "never",
-            machines=list(dict.fromkeys(machine_words(text_of(row)) for row in ran)),
+            machines=list(dict.fromkeys(whole_machine(text_of(row)) for row in ran)),
             hours=f"{hours_of(config, folder):.1f} hours",
             version=version,
             data=data,

@@ -5,15 +5,17 @@ import math
 
 import pandas as pd
 
-from knnbench.exchange.sides import CELL, read_side
+from knnbench.exchange.sides import read_side
 from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.folder import opened
 from knnbench.results.intervals import ratio
+from knnbench.results.machines import CELL
+from knnbench.results.pairs import UNDECIDED
 from knnbench.results.roofline import BYTES, least_time, least_work
-from knnbench.results.words import SAME, name_of
+from knnbench.results.words import name_of
 
 SEARCH = ("dataset", "n_neighbors", "residency")
-NOBODY = ("unavailable", "skipped")  # statuses that say nothing of the backend
+NOBODY = ("unavailable", "skipped", "not_needed")  # statuses that say nothing of the backend
 CELLS = (
     *CELL,
     "baseline_status",
@@ -34,12 +36,12 @@ CELLS = (
 )
 ORDERINGS = (*SEARCH, "faster", "slower", "baseline_ratio", "ratio", "verdict", "why")
 # The verdicts of cells and of orderings, which fail_on may name.
-VERDICTS = ("reproduced", "faster", "slower", SAME, "answer changed", "missing", "not comparable", "not measured")
-ORDERS = ("holds", SAME, "reversed")
+VERDICTS = ("reproduced", "faster", "slower", UNDECIDED, "answer changed", "missing", "not comparable", "not measured")
+ORDERS = ("holds", UNDECIDED, "reversed")
 
 
 def compare_times(one, other):
-    """Ratio of the times of two (side, key), with its interval: between processes if both ran in several, else within one each.
+    """Ratio of the times of two (side, key), with its interval between processes, or what one round spreads.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def judge(low, high, within):
         return "slower"
     if high < 1 / (1 + within):
         return "faster"
-    return "reproduced" if low >= 1 / (1 + within) and high <= 1 + within else SAME
+    return "reproduced" if low >= 1 / (1 + within) and high <= 1 + within else UNDECIDED
 
 
 def compare_cell(new, base, key, within, recall_within):
@@ -95,6 +97,8 @@ def compare_cell(new, base, key, within, recall_within):
     change = f"{statuses[0]} became {statuses[1]}: {here['reason'] or there['reason']}"
     if set(statuses) <= set(NOBODY):
         return found | {"verdict": "not measured", "why": here["reason"]}
+    if "not_needed" in statuses:  # a curve that ended one point earlier or later than the other's
+        return found | {"verdict": "not measured", "why": change}
     if set(statuses) & set(NOBODY):
         return found | {"verdict": "missing", "why": change}
     for column in ("dataset_sha256", "parameters"):
@@ -138,7 +142,7 @@ def flags(row):
 def compare_order(new, base, fast, slow, baseline_ratio):
     """Compare an ordering of the baseline, which is beyond chance there, with the other side; a row of `ORDERINGS`."""
     found, low, high = compare_times((new, slow), (new, fast))
-    verdict = "holds" if low > 1 else "reversed" if high < 1 else SAME
+    verdict = "holds" if low > 1 else "reversed" if high < 1 else UNDECIDED
     why = []
     if verdict != "holds":
         rows = [side.rows[key] for side in (base, new) for key in (fast, slow)]
@@ -148,7 +152,7 @@ def compare_order(new, base, fast, slow, baseline_ratio):
         why += [f"other machine: {new.machine}, not {base.machine}"] * (new.machine != base.machine)
         for then, now in zip(rows[:2], rows[2:], strict=True):
             why += [f"{now['versions']}, not {then['versions']}"] * (now["versions"] != then["versions"])
-        why += ["within chance of each other here"] * (verdict == SAME)
+        why += ["within chance of each other here"] * (verdict == UNDECIDED)
     names = [f"{key[1]}-{key[2]}" for key in (fast, slow)]
     place = dict(zip(CELL, fast, strict=True))
     return dict(
@@ -210,7 +214,9 @@ def summarise(new, base, cells, orderings, within):
     if new.machine != base.machine:
         lines += ["Ratios are normalised by what the two machines reach at most, as a search over all pairs would change."]
     if (cells["rounds"] == 1).any():
-        lines += ["Cells with one round: their intervals know nothing of the variation between processes (timing.rounds)."]
+        lines += [
+            "Of cells with one round the ratio has what that round spreads, which says nothing of the next (timing.rounds)."
+        ]
     for verdict in ("answer changed", "not comparable", "slower", "faster"):
         some = cells[cells["verdict"] == verdict].sort_values("normalised", ascending=verdict == "faster")
         for row in some.head(5).to_dict("records"):

@@ -15,7 +15,8 @@ from knnbench.exchange.cuvs_bench import read_cuvs
 from knnbench.measure.statuses import SCHEMA_VERSION
 from knnbench.problem.datasets import Unavailable, read_dataset
 from knnbench.problem.points import DataError
-from knnbench.results.tables import BATCH, COMPARISON, DATASET, SAMPLE, with_names_apart, write_rows
+from knnbench.results.calls import quantiles
+from knnbench.results.tables import BATCH, CALLER, COMPARISON, DATASET, SAMPLE, with_names_apart, write_rows
 from knnbench.results.words import summarise
 
 # Others' results, as columns of timings.csv with `note`, what their time is.
@@ -121,8 +122,8 @@ def as_row(each, dataset, settings, sizes, backend, label, min_recall):
     """
     time = each["seconds_per_query"] * sizes["queries"]
     low = each["recall"] is not None and each["recall"] < min_recall
-    latencies = sorted(each["latencies_s"])
-    known = {
+    single = quantiles(sorted(each["latencies_s"]))
+    return {
         "schema_version": SCHEMA_VERSION,
         "suite": "imported",
         "dataset": dataset,
@@ -148,7 +149,7 @@ def as_row(each, dataset, settings, sizes, backend, label, min_recall):
         "query_median_s": time,
         "repeats": 0,
         "rounds": 1,
-        "single_calls": len(latencies),
+        **{f"single_{name}": value for name, value in single.items()},
         "fit_s": each["fit_s"],
         "index": "in the cell",
         "attempts": 1,
@@ -156,9 +157,6 @@ def as_row(each, dataset, settings, sizes, backend, label, min_recall):
         "versions": each["note"],
         "parameters": "{}",
     }
-    for percent in (50, 95, 99) if latencies else ():
-        known[f"single_p{percent}_s"] = latencies[max(0, -(-len(latencies) * percent // 100) - 1)]
-    return known
 
 
 def rows_of(found, names, known, config, folder):
@@ -260,6 +258,7 @@ def import_results(foreign, names, config, datasets, schema, out):
     write_rows(timings, out)
     pd.DataFrame(columns=SAMPLE).to_csv(out / "samples.csv", index=False)
     pd.DataFrame(columns=BATCH).to_csv(out / "batches.csv", index=False)
+    pd.DataFrame(columns=CALLER).to_csv(out / "callers.csv", index=False)
     comparisons.to_csv(out / "comparisons.csv", index=False)
     pd.DataFrame(columns=DATASET).to_csv(out / "datasets.csv", index=False)
     used = {name: settings for name, settings in config["datasets"].items() if name in set(timings["dataset"])}

@@ -4,6 +4,12 @@ import gzip
 import shutil
 
 
+def pack(content, path):
+    """Write bytes compressed: the same file for the same bytes."""
+    with open(path, "wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+        packed.write(content)
+
+
 def keep(paths, out):
     """Copy results into a folder for others: samples compressed, the same bytes for the same samples.
 
@@ -16,8 +22,7 @@ def keep(paths, out):
         folder = out / "figures" if path.parent.name == "figures" else out
         folder.mkdir(parents=True, exist_ok=True)
         if path.name == "samples.csv":
-            with open(folder / "samples.csv.gz", "wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
-                packed.write(path.read_bytes())
+            pack(path.read_bytes(), folder / "samples.csv.gz")
         elif path.is_dir():
             shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns(".*"))
         else:

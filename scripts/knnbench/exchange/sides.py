@@ -7,12 +7,10 @@ from functools import cached_property
 import pandas as pd
 import yaml
 
-from knnbench.results.folder import passes, read_table, text_of
-from knnbench.results.intervals import estimate
-from knnbench.results.machines import machine_words
+from knnbench.results.folder import read_timings
+from knnbench.results.intervals import estimate_of
+from knnbench.results.machines import CELL, text_of, whole_machine
 from knnbench.results.tables import controls_apart
-
-CELL = ["dataset", "backend", "device", "n_neighbors", "residency"]
 
 
 @dataclass(frozen=True)
@@ -22,14 +20,13 @@ class Side:
     Attributes
     ----------
     name : str
-    timings, samples : DataFrame, without controls
+    timings : DataFrame, without controls
     config : dict, the saved configuration
     ceilings : dict, device -> what it reaches at most, as measure_ceilings.py writes it
     """
 
     name: str
     timings: pd.DataFrame
-    samples: pd.DataFrame
     config: dict
     ceilings: dict
 
@@ -43,18 +40,14 @@ class Side:
     def machine(self):
         """What it ran on, in words."""
         ran = [row for row in self.rows.values() if row["cpu"]]
-        words = {machine_words(row) for row in ran}
+        words = {whole_machine(row) for row in ran}
         return max(words, key=len, default="")  # a row on the GPU names it, too
 
     @cached_property
     def estimates(self):
-        """Times of cells that ran in several processes."""
-        found = {}
-        for key, samples in passes(self.samples, self.timings).groupby(CELL, sort=False):
-            rounds = [list(each) for _, each in samples.groupby("round")["seconds"]]
-            if len(rounds) > 1 and key in self.rows and self.rows[key]["query_median_s"]:
-                found[key] = estimate(rounds)
-        return found
+        """Times of which something is known of other processes, by cell and residency."""
+        found = {key: estimate_of(row) for key, row in self.rows.items()}
+        return {key: each for key, each in found.items() if each}
 
 
 def read_side(name, folder):
@@ -65,11 +58,11 @@ def read_side(name, folder):
     SystemExit
         A table is missing, or there are several machines in it.
     """
-    timings, _ = controls_apart(read_table(folder, "timings"))
+    timings, _ = controls_apart(read_timings(folder))
     origin = folder / "provenance.json"
     ran = timings.dropna(subset=["cpu"])
     if len(ran[["cpu", "cpus"]].drop_duplicates()) > 1:
         raise SystemExit(f"{name}: it has results of several machines; compare the folders that it was merged from")
     ceilings = json.loads(origin.read_text(encoding="utf-8"))["ceilings"] if origin.exists() else {}
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    return Side(name, timings, read_table(folder, "samples"), config, ceilings)
+    return Side(name, timings, config, ceilings)

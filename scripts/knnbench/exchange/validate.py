@@ -11,9 +11,11 @@ import pandas as pd
 import yaml
 
 from knnbench.config.settings import points_of
+from knnbench.config.variants import builds_of_suite, devices_of
 from knnbench.measure.statuses import NOT_RUN
-from knnbench.results.folder import passes, read_table
+from knnbench.results.folder import read_table
 from knnbench.results.machines import residencies
+from knnbench.results.samples import passes
 from knnbench.results.tables import flagged
 from knnbench.system.files import sha256_of
 
@@ -117,8 +119,8 @@ def check_grid(timings, config):
     asked = {
         (dataset, name, device, k, residency)
         for dataset, (name, point), k in itertools.product(suite["datasets"], points.items(), suite["n_neighbors"])
-        if point["build"] in suite["backends"]
-        for device in point["environments"]
+        if point["build"] in builds_of_suite(suite)
+        for device in devices_of(suite, point)
         for residency in residencies(device)
     }
     found = set(timings[CELL].itertuples(index=False, name=None))
@@ -142,6 +144,16 @@ def check_samples(timings, samples, version):
             expected = math.exp(np.log(medians).mean()) if len(medians) > 1 and version > 1 else here["seconds"].median()
             if not math.isclose(row["query_median_s"], expected, rel_tol=TOLERANCE):
                 problems.append(f"{words}: query_median_s is {row['query_median_s']}, that of its samples {expected}")
+    return problems
+
+
+def check_callers(callers):
+    """Check the numbers of calls that several callers asked at once; a list of problems."""
+    problems = []
+    for number, row in enumerate(callers.to_dict("records"), start=2):
+        rates = [row[f"queries_per_s{end}"] for end in ("_low", "", "_high")]
+        if row["calls"] and not (0 <= row["wrong"] <= row["checked"] <= row["calls"] and rates == sorted(rates)):
+            problems.append(f"callers.csv, line {number}: calls, or queries per second, are not in their order")
     return problems
 
 
@@ -194,7 +206,7 @@ def validate(folder, schema):
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         timings, samples = read_table(folder, "timings"), read_table(folder, "samples")
         read_table(folder, "batches"), read_table(folder, "comparisons")
-        datasets = read_table(folder, "datasets")
+        datasets, callers = (read_table(folder, name) for name in ("datasets", "callers"))
         version = timings.pop("from_version").max()
         old = version < schema["properties"]["schema_version"]["const"]
         provenance = None if old else json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
@@ -207,6 +219,7 @@ def validate(folder, schema):
         "timings.csv with config.yaml": lambda: check_meaning(timings, config) + check_grid(timings, config),
         "samples.csv": lambda: check_samples(timings, samples, version),
         "datasets.csv": lambda: check_datasets(timings, datasets, config),
+        "callers.csv": lambda: check_callers(callers),
         "provenance.json": lambda: [] if old else check_provenance(timings, provenance),
     }
     for name, check in checks.items():

@@ -41,6 +41,9 @@ class AmongOthers:
     def questions(self, dataset):
         return Rows(self.inner.questions(dataset), dataset.own)
 
+    def searched(self, search, k):
+        return self.inner.searched(search, k + 1)
+
     def to_query_device(self, queries):
         return self.inner.to_query_device(queries.points), queries.numbers
 

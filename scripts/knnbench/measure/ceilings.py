@@ -107,10 +107,10 @@ def products_per_s(products, synchronize):
 
 def work(device, threads, supervisor, *descriptors):
     """Be the worker: measure and leave."""
-    isolation.confine(supervisor, threads, None)
+    isolation.confine(supervisor, threads, device, None)
     reporter = isolation.Reporter(*descriptors)
     reporter.enter("ceilings", LIMIT_S)
-    watch = machine.Watch()
+    watch, gpu_watch = machine.Watch(), gpu.Watch() if device == "gpu" else None
     try:
         memory, products, synchronize = on_device() if device == "gpu" else on_host()
         bytes_per_s = max(moved / fastest(work, synchronize) for moved, work in memory)
@@ -119,7 +119,7 @@ def work(device, threads, supervisor, *descriptors):
         reporter.add(status="ok", bytes_per_s=bytes_per_s, operations_per_s=operations_per_s, operations_per_s_in=others)
     except Exception as error:
         reporter.add(status=statuses.classify(error, device), reason=statuses.describe(error))
-    reporter.add(gpu_state=gpu.state() if device == "gpu" else None, noise=watch.report())
+    reporter.add(gpu_state=gpu_watch.report() if gpu_watch else None, noise=watch.report())
     isolation.leave()
 
 

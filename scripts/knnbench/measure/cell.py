@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from knnbench.measure.among_others import AmongOthers
+from knnbench.measure.callers import measure_callers
 from knnbench.measure.clock import Timing, elapsed_ns
+from knnbench.measure.curve import Curve
 from knnbench.measure.halves import half_of
 from knnbench.measure.lifted import Lifted
+from knnbench.measure.memory import Memory
 from knnbench.measure.queries import choose_queries, measure_batches, measure_energy, measure_queries
 from knnbench.measure.statuses import answer_of, classify, describe
 from knnbench.problem.datasets import Unavailable, read_dataset
@@ -23,7 +26,7 @@ from knnbench.problem.metrics import METRICS
 from knnbench.problem.recall import score
 from knnbench.system import gpu
 from knnbench.system.environment import LACKING, installed, mismatches, read_pins
-from knnbench.system.machine import Watch, peak_memory, reset_peak_memory
+from knnbench.system.machine import Watch
 
 UNTIMED_LIMIT_S = 600  # import, load, save and score: generous, but nothing hangs for ever
 PHASES = ["transfer", "train", "add"]
@@ -35,7 +38,9 @@ class Task:
 
     Without `n_neighbors` the worker fits, saves the index in the folder `index` and ends; with both it loads the index from
     there in place of the fit. With `search`, a list of what is set for each point, it measures all of these, or those whose
-    numbers are `points`. With `half` it asks that one of `HALVES`.
+    numbers are `points`. With `half` it asks that one of `HALVES`. `first` is the record of the cell's first round, which says
+    how many queries a pass asks. `few` are the points where many at once took too long before, or [None] if it has no points.
+    `cpus` are those of the job, which the worker gives its callers.
     """
 
     data: Path
@@ -46,10 +51,13 @@ class Task:
     index: Path | None
     build: int
     threads: int
+    cpus: set
     max_fit_s: float
     search: list | None
     points: list | None
     half: str | None
+    first: dict | None
+    few: list
     timing: Timing | None
     spec: Path
     pinned: bool
@@ -98,33 +106,39 @@ def _measure(task, reporter):
         memory.report("fit")
     if task.search is None:
         return search(task, backend, dataset, memory, watch, reporter)
-    order = np.random.default_rng([task.timing.seed, task.build]).permutation(len(task.search)).tolist()
-    for number in order:
+    curve = Curve(task, backend)
+    for number in curve.order():
         if task.points is None or number in task.points:
             with reporter.point(number):
-                measure_point(task, backend, dataset, memory, reporter, number)
+                measure_point(task, backend, dataset, memory, reporter, curve, number)
     return {"status": "ok"}
 
 
-def measure_point(task, backend, dataset, memory, reporter, number):
-    """Measure a point of a cell: its failure is its own."""
+def measure_point(task, backend, dataset, memory, reporter, curve, number):
+    """Measure a point of a cell, if there is need to: its failure is its own."""
+    reporter.add(searched=curve.searched[number])
+    if reason := curve.why_not(number):
+        return reporter.add(status="not_needed", reason=reason)
     reporter.enter("set_search", UNTIMED_LIMIT_S)
     try:
         backend.set_search(**task.search[number])
-        reporter.add(**search(task, backend, dataset, memory, Watch(), reporter, number))
+        found = search(task, backend, dataset, memory, Watch(), reporter, number)
+        reporter.add(**found)
+        curve.add(number, found["recall"])
     except BaseException as error:
         traceback.print_exc()
         reporter.add(status=classify(error, task.device), reason=describe(error))
 
 
 def search(task, backend, dataset, memory, watch, reporter, point=None):
-    """Time the queries of a fitted backend, and score their answer; the status and reason of the cell, or of a point of it."""
+    """Time the queries of a fitted backend, and score their answer; status, reason and recall of the cell, or of a point."""
     queries = backend.questions(dataset)
-    rows = choose_queries(task, backend, queries, reporter)
+    rows = choose_queries(task, backend, queries, reporter, point)
     if backend.graphs:
         reporter.add(queries_timed=len(dataset.train))  # all points, however few of them are graded
+    gpu_watch = gpu.Watch() if task.device == "gpu" else None
     ids = measure_queries(task, backend, queries[rows], reporter)
-    reporter.add(noise=watch.report(), gpu_state=gpu.state() if task.device == "gpu" else None)
+    reporter.add(noise=watch.report(), gpu_state=gpu_watch.report() if gpu_watch else None)
     memory.report("query")
     grades = grade(task, dataset, rows, ids, reporter)
     # From here on there are numbers: what goes wrong below cannot take them away (statuses.conclude).
@@ -135,33 +149,9 @@ def search(task, backend, dataset, memory, watch, reporter, point=None):
         measure_batches(task, backend, queries, len(rows), reporter)
         reporter.add(batch_noise=watch.report())
     measure_energy(task, backend, queries[rows], reporter)
+    if not backend.graphs:
+        measure_callers(task, backend, queries, reporter)
     return grades
-
-
-class Memory:
-    """Memory of this process by the kernel, and of the device by its driver, libraries' pools included."""
-
-    def __init__(self, device, reporter):
-        self.reporter = reporter
-        self.device_base = gpu.memory() if device == "gpu" else None
-        self.base = self.largest = 0
-
-    def report(self, phase):
-        """Report the largest memory of a phase that is over: the process's peak, and what the device's pools have kept.
-
-        "loaded" is what is taken with library and data loaded; later phases are above that.
-        """
-        self.largest = max(self.largest, peak_memory())
-        if phase == "loaded":  # now, not at the peak of the import
-            reset_peak_memory()
-        peak = peak_memory()
-        on_device = gpu.memory() if self.device_base is not None else None
-        self.reporter.add(memory_bytes={phase: peak - self.base}, peak_rss_bytes=self.largest)
-        if on_device is not None:
-            self.reporter.add(device_memory_bytes={phase: on_device - self.device_base})
-        if phase == "loaded":
-            self.base, self.device_base = peak, on_device
-        reset_peak_memory()
 
 
 def prepare(task, reporter):
@@ -257,16 +247,17 @@ def size_of(path):
 
 
 def grade(task, dataset, rows, ids, reporter):
-    """Score an answer to the queries of these numbers; the cell's status and reason."""
+    """Score an answer to the queries of these numbers; the cell's status, reason and recall."""
     reporter.enter("score", UNTIMED_LIMIT_S)
     if dataset.own is not None:  # nobody is its own neighbour
         ids = np.where(ids == dataset.own[rows, None], -1, ids.astype(np.int64))  # some libraries' have no sign
     asked = dataset.test[rows], ids, task.n_neighbors, dataset.neighbors[rows], dataset.distances[rows]
     grades = score(dataset.metric, dataset.train, *asked)
     reporter.add(**grades)
-    if grades["recall"] >= task.timing.min_recall:
-        return {"status": "ok"}
-    return {"status": "low_recall", "reason": f"recall {grades['recall']:.3f} is below {task.timing.min_recall:g}"}
+    recall, least = {"recall": grades["recall"]}, task.timing.min_recall
+    if grades["recall"] >= least:
+        return recall | {"status": "ok"}
+    return recall | {"status": "low_recall", "reason": f"recall {grades['recall']:.3f} is below {least:g}"}
 
 
 def write_answer(path, rows, ids):

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 PATIENCE = 5  # times `pass_s` for the repeats of a pass that is longer than it should be, but ...
 FEWEST = 3  # ... so many repeats
+# Percentile of latencies -> the fewest calls that tell it. Five of them are beyond it, of the median half of them.
+TOLD_BY = {50: 1, 95: 100, 99: 500}
+SHARE = 0.1  # of the budget of calls, which is spent on them if no further percentile can be told within it
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,10 @@ class Timing:
     batch_calls: int
     batch_budget_s: float
     seed: int
+    enough_recall: float = math.inf
     gpu_mhz: int = 0
     pinned: bool = False
+    callers: tuple = ()  # of the suite
 
 
 def elapsed_ns(work, synchronize, loops=1):
@@ -43,6 +48,7 @@ def elapsed_ns(work, synchronize, loops=1):
     synchronize()
     start = time.perf_counter_ns()
     for _ in range(loops):
+        result = None  # one answer is alive at a time
         result = work()
         synchronize()
     return round((time.perf_counter_ns() - start) / loops), result
@@ -127,6 +133,7 @@ def repeat(work, synchronize, timing, store):
     ordered, spent, loops = [], 0, 1  # samples by their size: sorting a million of them again takes longer than one
     with no_garbage_collection():
         while True:
+            result = None
             sample, result = elapsed_ns(work, synchronize, loops)
             if not ordered and loops == 1 and sample < timing.min_sample_s * 1e9:
                 loops = math.ceil(timing.min_sample_s * 1e9 / max(1, sample))
@@ -143,7 +150,10 @@ def repeat(work, synchronize, timing, store):
 
 
 def each_ns(works, synchronize, budget_s, at_least):
-    """Time each of some calls once, in turn, until the budget is spent: latencies rather than a throughput.
+    """Time each of some calls once, in turn: latencies rather than a throughput.
+
+    They end when `SHARE` of the budget is spent, unless the calls that the next percentile needs (`TOLD_BY`) fit into the whole
+    of it: a call of a millisecond is made 500 times, one of 5 ms 100 times, and one of 50 ms only until that share is spent.
 
     Parameters
     ----------
@@ -156,11 +166,14 @@ def each_ns(works, synchronize, budget_s, at_least):
     ------
     elapsed : int, nanoseconds
     """
-    spent = 0
+    ordered, spent, budget = [], 0, budget_s * 1e9
     with no_garbage_collection():
         for done, work in enumerate(works):
-            if done >= at_least and spent >= budget_s * 1e9:
-                return
-            elapsed, _ = elapsed_ns(work, synchronize)
+            if done >= at_least and spent >= SHARE * budget:
+                left = min((calls - done for calls in TOLD_BY.values() if calls > done), default=math.inf)
+                if spent + left * ordered[done // 2] > budget:  # by the median: one call that was held up decides nothing
+                    return
+            elapsed = elapsed_ns(work, synchronize)[0]
+            bisect.insort(ordered, elapsed)
             spent += elapsed
             yield elapsed

@@ -2,12 +2,13 @@
 
 import traceback
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # From the best to the worst: rounds that end differently are reported by the worst.
 STATUSES = (
     "ok",
     "low_recall",
+    "not_needed",
     "unsupported",
     "unavailable",
     "skipped",
@@ -20,7 +21,10 @@ STATUSES = (
 )
 
 NOT_RUN = tuple(status for status in STATUSES if status not in ("ok", "low_recall"))
-TIMEOUTS = {"fit": "timeout_fit"} | dict.fromkeys(("compile", "first_query", "query", "batches", "energy"), "timeout_query")
+MISSING = tuple(status for status in NOT_RUN if status != "not_needed")  # who has one of these has a number that we lack
+TIMEOUTS = {"fit": "timeout_fit"} | dict.fromkeys(
+    ("compile", "first_query", "try_many", "query", "batches", "energy", "callers"), "timeout_query"
+)
 
 
 # As PyTorch, JAX, NumPy, FAISS and the CUDA runtime say it.

@@ -15,6 +15,7 @@ from knnbench.measure import statuses
 from knnbench.measure.job import begin, earlier, finish
 from knnbench.system import gpu, isolation, machine
 from knnbench.system.files import write_atomically
+from knnbench.system.pace import pace
 
 WAIT_S = 5  # for others' cells on this machine, after which the end of the job's time says nothing of the cell
 FIT = ("transfer", "train", "add")  # phases
@@ -135,7 +136,7 @@ def take_again(first, index, rebuild_s):
 
 def fit_of(built):
     """What the record of a cell takes over from the record of its index: the fit, which the cell did not repeat."""
-    fit = {"phases_ns": FIT, "memory_bytes": ("fit",), "device_memory_bytes": ("fit",)}
+    fit = {"phases_ns": FIT, "memory_bytes": ("fit",), "device_memory_bytes": ("fit",), "device_memory_of": ("fit",)}
     found = {
         key: {name: built[key][name] for name in names if name in built[key]} for key, names in fit.items() if key in built
     }
@@ -144,10 +145,28 @@ def fit_of(built):
 
 
 def run(arguments, command, threads):
-    """Run the worker once; how it ended."""
+    """Run the worker once; how it ended, with how fast the machine was before and after."""
     until = arguments.job.deadline if arguments.job else math.inf
-    with gpu.locked((arguments.timing or {}).get("gpu_mhz", 0) if arguments.device == "gpu" else 0):
-        return isolation.supervise([*command, "--worker"], threads, arguments.device == "gpu", until)
+    before = pace()
+    mhz = (arguments.timing or {}).get("gpu_mhz", 0) if arguments.device == "gpu" else 0
+    with gpu.locked(mhz) as held:
+        told = [*command, "--threads", str(threads), "--worker"]  # whatever GPU the worker sees
+        outcome = isolation.supervise(told, threads, arguments.device == "gpu", until)
+    outcome.found["pace_ns"] = {"before": before, "after": pace()}
+    if mhz and not held:
+        outcome.found["clock_refused"] = True
+    return outcome
+
+
+def tried_in_vain(outcome, found):
+    """Whether a worker was ended while it asked many queries at once, and another one may ask few of them.
+
+    Parameters
+    ----------
+    outcome : Outcome
+    found : dict, of a cell, or of the point that the worker was in
+    """
+    return outcome.timed_out and not outcome.job_over and found.get("stage") == "try_many"
 
 
 def measure_quietly(arguments, command, threads, facts):
@@ -156,6 +175,11 @@ def measure_quietly(arguments, command, threads, facts):
     for number in range(3):
         around = {"load": [machine.load()], "gpu_before": gpu.state() if arguments.device == "gpu" else None}
         outcome = run(arguments, command, threads)
+        if tried_in_vain(outcome, outcome.found):
+            tried = {"tried": outcome.found["tried"]}
+            print(f"{outcome.output}{tried['tried']} queries at once took too long; another worker asks fewer", flush=True)
+            outcome = run(arguments, [*command, "--few", "[null]"], threads)
+            outcome.found |= tried
         around["load"].append(machine.load())
         status, _ = statuses.conclude(outcome, arguments.device)
         for answer in answers(out):  # the next attempt would replace it
@@ -180,6 +204,8 @@ def measure_quietly(arguments, command, threads, facts):
 def measure_the_rest(arguments, command, threads, outcome):
     """Have the points of a cell measured that a worker which died in one of them left, and say how each ended.
 
+    That one too, with few queries, if it died while it asked many of them at once.
+
     Parameters
     ----------
     outcome : Outcome, of the first worker
@@ -188,24 +214,28 @@ def measure_the_rest(arguments, command, threads, outcome):
     -------
     outcome : the last worker's
         With what the first one found, and in `points` the status and reason of each. The cell's are those of the worst point
-        that has no numbers; else it is ok if one is: a curve may begin with a low recall.
+        that has no numbers and should have; else it is ok if one is: a curve may begin with a low recall.
     """
-    found, points = outcome.found, {}
+    found, points, tried = outcome.found, {}, {}
     while True:
         parts, died_in = outcome.found.pop("points", {}), outcome.found.pop("point", None)
         if died_in is not None:
             parts.setdefault(str(died_in), {})
+        if died_in is not None and tried_in_vain(outcome, parts[str(died_in)]):
+            tried[str(died_in)] = {"tried": parts.pop(str(died_in))["tried"]}
         for number, part in parts.items():
             status, reason = statuses.conclude(dataclasses.replace(outcome, found=part), arguments.device)
-            points[number] = part | {"status": status, "reason": reason}
+            points[number] = part | tried.get(number, {}) | {"status": status, "reason": reason}
         left = [number for number in range(len(arguments.search)) if str(number) not in points]
         if not left or died_in is None or outcome.job_over:
             break
         print(f"{outcome.output}the worker died in point {died_in}; another one measures {left}", flush=True)
-        outcome = run(arguments, [*command, "--points", json.dumps(left)], threads)
+        only = ["--points", json.dumps(left), "--few", json.dumps([int(number) for number in tried])]
+        outcome = run(arguments, [*command, *only], threads)
+    found["pace_ns"] |= {"after": outcome.found["pace_ns"]["after"]}
     status, reason = statuses.conclude(outcome, arguments.device)
     points |= {str(number): {"status": status, "reason": reason} for number in left}
     ranked = sorted(points.values(), key=lambda point: statuses.STATUSES.index(point["status"]))
-    shown = ranked[-1] if ranked[-1]["status"] in statuses.NOT_RUN else ranked[0]
+    shown = ranked[-1] if ranked[-1]["status"] in statuses.MISSING else ranked[0]
     found |= {key: shown[key] for key in ("status", "reason")} | {"points": points}
     return dataclasses.replace(outcome, found=found)

@@ -1,5 +1,7 @@
 """The worker of a cell before it has imported anything big: its limits first, then the measurement."""
 
+import json
+import os
 import sys
 
 from knnbench.system import isolation, machine
@@ -17,7 +19,8 @@ def work(arguments, threads):
     if arguments.job:
         memory = min(memory or sys.maxsize, arguments.job.data_bytes(arguments.data))
     supervisor, *descriptors = arguments.worker
-    isolation.confine(supervisor, threads, memory if arguments.device == "cpu" else None)
+    cpus = os.sched_getaffinity(0)
+    isolation.confine(supervisor, threads, arguments.device, memory if arguments.device == "cpu" else None)
     reporter = isolation.Reporter(*descriptors)
 
     from knnbench.measure import cell  # NumPy and h5py: after the limits, and not in the supervisor
@@ -32,10 +35,13 @@ def work(arguments, threads):
             index=arguments.index,
             build=arguments.build,
             threads=threads,
+            cpus=cpus,
             max_fit_s=arguments.max_fit_s,
             search=arguments.search,
             points=arguments.points,
             half=arguments.half,
+            first=arguments.asked and json.loads(arguments.asked.read_text(encoding="utf-8")),
+            few=arguments.few,
             timing=arguments.timing and cell.Timing(**arguments.timing),
             spec=arguments.spec,
             pinned=not arguments.unpinned,

@@ -4,13 +4,20 @@ import copy
 import math
 import statistics
 
-from knnbench.results.machines import machine_words
+from knnbench.measure.clock import TOLD_BY
+from knnbench.measure.statuses import NOT_RUN
+from knnbench.results.machines import facts_of, machine_words
 from knnbench.system.isolation import merge
 
 
 def median_of_known(values):
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
+
+
+def geometric_mean(values):
+    """The geometric mean of positive numbers; of one number itself, to its last digit."""
+    return values[0] if len(values) == 1 else math.exp(statistics.fmean(map(math.log, values)))
 
 
 def at_point(record, number):
@@ -20,6 +27,52 @@ def at_point(record, number):
     found = copy.deepcopy({key: value for key, value in record.items() if key != "points"})
     merge(found, record["points"][str(number)])
     return found
+
+
+ALIKE = 2  # rounds before version 4 chose anew how many queries they ask, and those that chose alike differ by less than this
+
+
+def same_way(records):
+    """The records of a cell, or of a point of it, whose rounds may be averaged: those that asked in the same way.
+
+    Two rounds did if the library searched all of their queries as it searches many or both as it searches few, and if their
+    numbers of queries differ by no more than a factor. Kept are those that are alike to the one that asked most, which is the
+    nearest to asking all, and every round that came to no time.
+
+    Parameters
+    ----------
+    records : list of dict, one per round
+
+    Returns
+    -------
+    kept : list of dict, in their order
+    """
+
+    def has_time(record):
+        return "queries_timed" in record and record["status"] not in NOT_RUN
+
+    most = max(filter(has_time, records), key=lambda record: record["queries_timed"], default=None)
+
+    def is_alike(record):
+        sides = [each["queries_timed"] >= each["least_queries"] for each in (record, most)]
+        return sides[0] == sides[1] and ALIKE * record["queries_timed"] >= most["queries_timed"]
+
+    return [record for record in records if not has_time(record) or is_alike(record)]
+
+
+def other_ways(records, kept):
+    """Why rounds are left out that did not ask as those did that `same_way` kept, in words; empty if all are kept."""
+    left = [record["queries_timed"] for record in records if not any(record is each for each in kept)]
+    if not left:
+        return ""
+    asked, most = (
+        " or ".join(f"{number:,}" for number in sorted(set(numbers)))
+        for numbers in (left, [each["queries_timed"] for each in kept if "queries_timed" in each])
+    )
+    return (
+        f"{len(left)} of {len(records)} rounds asked {asked} queries where the others asked {most},"
+        f" and {'is' if len(left) == 1 else 'are'} left out"
+    )
 
 
 def times(records, residency):
@@ -33,9 +86,10 @@ def times(records, residency):
 
 
 def quantiles(calls):
-    """Of sorted times: calls, their number, and p50_s, p95_s, p99_s by nearest rank; of fewer than 100, p99 is the slowest."""
-    ranks = {percent: max(0, math.ceil(percent / 100 * len(calls)) - 1) for percent in (50, 95, 99)}
-    return {"calls": len(calls)} | {f"p{percent}_s": calls[rank] if calls else None for percent, rank in ranks.items()}
+    """Of sorted times: calls, their number, and p50_s, p95_s, p99_s by nearest rank, None where that many do not tell it."""
+    number = len(calls)
+    told = {percent: calls[math.ceil(percent / 100 * number) - 1] for percent, least in TOLD_BY.items() if number >= least}
+    return {"calls": number} | {f"p{percent}_s": told.get(percent) for percent in TOLD_BY}
 
 
 def batch_quantiles(records, residency, size):
@@ -60,7 +114,7 @@ def batch_rows(config, cell, records, residency):
             "device": cell.device,
             "residency": residency,
             "n_neighbors": cell.k,
-            "machine": machine_words(records[0]["machine"]),
+            "machine": machine_words(facts_of(records[0])),
             "batch_size": size,
             **each,
             "queries_per_s": size / each["p50_s"] if each["calls"] else None,
@@ -69,8 +123,20 @@ def batch_rows(config, cell, records, residency):
     ]
 
 
-def sample_rows(cell, records):
-    """One row per timed call, in the order of measurement; `batch` is empty for passes, `queries` how many a call asked."""
+def sample_rows(cell, records, kept=None):
+    """One row per timed call, in the order of measurement.
+
+    Parameters
+    ----------
+    cell : Cell
+    records : list of dict, one per round
+    kept : list of dict, those of them that the row of the cell is made from; all if it is None
+
+    Returns
+    -------
+    rows : list of dict
+        `batch` is empty for passes, `queries` says how many a call asked, `counted` whether the row is made from its round.
+    """
     rows = []
     for number, record in enumerate(records):
         passes = [(residency, None, samples) for residency, samples in record.get("query_ns", {}).items()]
@@ -86,13 +152,14 @@ def sample_rows(cell, records):
                 "device": cell.device,
                 "residency": residency,
                 "n_neighbors": cell.k,
-                "machine": machine_words(record["machine"]),
+                "machine": machine_words(facts_of(record)),
                 "round": number,
                 "batch": batch,
                 "queries": record["queries_timed"] if batch is None else batch,
                 "repeat": repeat,
                 "loops": record["loops"][residency] if batch is None else 1,
                 "seconds": ns / 1e9,
+                "counted": kept is None or any(record is each for each in kept),
             }
             for residency, batch, samples in passes + calls
             for repeat, ns in enumerate(samples)

@@ -1,7 +1,12 @@
 """Whether claims hold: conditions on ratios of times, over results that have intervals, limits and holes."""
 
 import fnmatch
+import itertools
 import math
+
+from knnbench.results.intervals import CONFIDENCE, estimate_of, ratio
+from knnbench.results.machines import machine_words
+from knnbench.results.pairs import UNDECIDED, looks
 
 COLUMNS = (  # noqa: SIM905
     "claim says dataset n_neighbors machine verdict ratio ratio_low ratio_high at_least at_most slower faster rounds"
@@ -74,11 +79,11 @@ def divide(a, b):
 
 
 def verdict_of(low, high, bounds):
-    """Whether an interval of a ratio is within bounds: holds, fails or not distinguishable."""
+    """Whether an interval of a ratio is within bounds: holds, fails or undecided."""
     at_least, at_most = bounds
     if low >= at_least and high <= at_most:
         return "holds"
-    return "fails" if high < at_least or low > at_most else "not distinguishable"
+    return "fails" if high < at_least or low > at_most else UNDECIDED
 
 
 def check(name, claim, rows, curves, limits):
@@ -96,7 +101,7 @@ def check(name, claim, rows, curves, limits):
     -------
     found : dict, as `COLUMNS` name it but for K and machine
     """
-    sides, missing, left_out, rounds = {}, [], [], []
+    sides, estimates, missing, left_out, rounds = {}, [], [], [], []
     # What a fit costs in terms of queries does not depend on how right their answers are.
     any_recall = any(claim[side].get("time") == "fit" for side in ("slower", "faster"))
     for side in ("slower", "faster"):
@@ -119,12 +124,16 @@ def check(name, claim, rows, curves, limits):
         low, high = (min((each[end] for each in times.values()), default=UNKNOWN[end]) for end in (0, 2))
         fastest = min(times, key=lambda curve: (math.isnan(times[curve][1]), times[curve][1]), default=None)
         sides[side] = (low, times[fastest][1] if fastest else math.nan, high), fastest
+        ahead = kind == "query" and fastest and (low, high) == times[fastest][::2]  # no other of the side may be the fastest
+        estimates.append(estimate_of(rows[dataset, fastest]) if ahead and rows.get((dataset, fastest)) else None)
     (slow, slow_name), (fast, fast_name) = sides["slower"], sides["faster"]
     low, middle, high = divide(slow[0], fast[2]), divide(slow[1], fast[1]), divide(slow[2], fast[0])
+    if all(estimates):
+        _, low, high = ratio(*estimates, 1 - (1 - CONFIDENCE) / looks(limits))
     verdict = "not measured"
     if not (math.isnan(slow[1]) or math.isnan(fast[1]) or (math.isinf(slow[1]) and math.isinf(fast[1]))):
         verdict = verdict_of(0 if math.isnan(low) else low, math.inf if math.isnan(high) else high, claim["ratio"])
-    if verdict == "not distinguishable" and missing:
+    if verdict == UNDECIDED and missing:
         verdict = "not measured"
     return {
         "claim": name,
@@ -154,7 +163,38 @@ def each_for_itself(claim, curves):
     return [claim | {side: claim[side] | {"backends": [curve]} for side in ("slower", "faster")} for curve in chosen]
 
 
+def check_all(claims, rows, limits):
+    """Check claims on every machine, at every K and for every dataset that they name.
+
+    Parameters
+    ----------
+    claims : dict, section of the configuration
+    rows : list of dict
+        Of timings.csv, NumPy to NumPy, those that stand for their families; None where a cell is empty. A machine in words, if
+        a row has it, is in `machine`: rows of a CPU stand beside those of each GPU.
+    limits : dict, the section `timing` of the configuration
+
+    Returns
+    -------
+    found : list of dict, as `COLUMNS` name them
+    """
+    machines, curves, every_k = {}, {}, sorted({row["n_neighbors"] for row in rows})
+    for row in rows:
+        if row["residency"] == "host":
+            curve = f"{row['family']}-{row['device']}"
+            curves[curve] = None
+            at_k = machines.setdefault(row.get("machine") or machine_words(row), {}).setdefault(row["n_neighbors"], {})
+            at_k[row["dataset"], curve] = row
+    found = []
+    for (machine, at_machine), (name, claim) in itertools.product(machines.items(), claims.items()):
+        for k in claim.get("n_neighbors", every_k):
+            for dataset, part in itertools.product(claim["datasets"], each_for_itself(claim, list(curves))):
+                each = check(name, part | {"dataset": dataset}, at_machine.get(k, {}), list(curves), limits)
+                found.append(each | {"n_neighbors": k, "machine": machine})
+    return found
+
+
 def overall(verdicts):
     """One word for the verdicts of a claim at several datasets and K: the worst that was found."""
-    order = ("fails", "not measured", "not distinguishable", "holds")
+    order = ("fails", "not measured", UNDECIDED, "holds")
     return min(verdicts, key=order.index)

@@ -6,18 +6,20 @@ import pandas as pd
 
 from knnbench.measure.statuses import NOT_RUN, STATUSES
 from knnbench.results.machines import machine_words
+from knnbench.results.tables import MODERATED, ONE_ROUND, OTHERS, OWN
 
 STANDS_AT = 0.95  # recall that a point should reach which stands for its family
 RECALLS = (0.8, 0.9, 0.95, 0.99)  # at which curves are compared
 SEARCH = ("dataset", "n_neighbors", "device", "residency", "machine")
+SPEEDS = ("queries_per_s", "queries_per_s_low", "queries_per_s_high")
+KNOWN = (ONE_ROUND, OWN, OTHERS, MODERATED)  # intervals, from the one that says the least of other processes
 COLUMNS = (
     *SEARCH,
     "family",
     "label",
     "recall",
-    "queries_per_s",
-    "queries_per_s_low",
-    "queries_per_s_high",
+    *SPEEDS,
+    "query_interval",
     "rounds",
     "between",
 )
@@ -79,8 +81,9 @@ def at_recall(points, recall):
     Returns
     -------
     found : dict
-        queries_per_s and its interval; between, the backends of the two points, or of the one that has more recall than that
-        and is the fastest. None if no point has so much.
+        queries_per_s and its interval; query_interval, what that is made from, of the point of which less is known; between,
+        the backends of the two points, or of the one that has more recall than that and is the fastest. None if no point has
+        so much.
     """
     better = [row for row in front(points) if row["recall"] >= recall]
     worse = [row for row in front(points) if row["recall"] < recall]
@@ -88,14 +91,12 @@ def at_recall(points, recall):
         return None
     near = better[-1]
     if not worse:
-        return {**{name: near[name] for name in COLUMNS if name.startswith("queries")}, "between": near["backend"]}
+        return {**{name: near[name] for name in (*SPEEDS, "query_interval")}, "between": near["backend"]}
     far = worse[0]
     share = (recall - near["recall"]) / (far["recall"] - near["recall"])
-    found = {
-        name: math.exp((1 - share) * math.log(near[name]) + share * math.log(far[name]))
-        for name in COLUMNS
-        if name.startswith("queries")
-    }
+    found = {name: math.exp((1 - share) * math.log(near[name]) + share * math.log(far[name])) for name in SPEEDS}
+    used = [each["query_interval"] for each in ((near, far) if share else (near,))]
+    found["query_interval"] = None if any(map(pd.isna, used)) else min(used, key=KNOWN.index)
     return found | {"between": near["backend"] if share == 0 else f"{far['backend']}; {near['backend']}"}
 
 

@@ -4,14 +4,47 @@ import math
 
 import pandas as pd
 
-from knnbench.measure.statuses import NOT_RUN
-from knnbench.results.words import SAME
+from knnbench.measure.statuses import MISSING
+from knnbench.results.intervals import CONFIDENCE
+from knnbench.results.pairs import FASTER, SAME
+from knnbench.results.tables import ONE_ROUND, SPREAD
+
+NO_USE = 1000
+INTERVAL = f"{CONFIDENCE:.0%} interval"  # how the two ends of a time are called, if they are not the spread of one round
+
+
+def ends_of(row):
+    """The two ends of a row's queries per second without their name, "381 to 539"; empty where they are not known.
+
+    Ends that are further apart than `NO_USE` say nothing but that, and are not written out.
+    """
+    low, high = (row[f"queries_per_s_{end}"] for end in ("low", "high"))
+    if pd.isna(low) or pd.isna(high):
+        return ""
+    return f"{number(low)} to {number(high)}" if high <= NO_USE * low else f"wider than a factor of {NO_USE:,}"
 
 
 def interval_of(row):
-    """The 95% interval of a row's queries per second, in words; empty where it is not known, as of others' results."""
-    low, high = (row[f"queries_per_s_{end}"] for end in ("low", "high"))
-    return "" if pd.isna(low) or pd.isna(high) else f"{number(low)} to {number(high)}"
+    """The two ends of a row's queries per second by their name, "95% interval 381 to 539" or "spread of one round 381 to 539".
+
+    What the repeats of one process spread says nothing of the next process, and is no interval of the median. Empty where no
+    ends are known, as of others' results.
+    """
+    ends = ends_of(row)
+    return ends and f"{SPREAD if row['query_interval'] == ONE_ROUND else INTERVAL} {ends}"
+
+
+def intervals_of(rows):
+    """How a table or a figure calls the two ends of its times: intervals, spread of one round, or both; empty if it has none.
+
+    Parameters
+    ----------
+    rows : DataFrame, with query_interval
+    """
+    single = rows["query_interval"].dropna() == ONE_ROUND
+    if single.all():
+        return SPREAD if len(single) else ""
+    return f"{INTERVAL}s" + f", or the {SPREAD} where a cell has no more" * bool(single.any())
 
 
 def number(value, digits=3):
@@ -30,27 +63,64 @@ def seconds(value):
     return f"{value * 1e9:.3g} ns"
 
 
-def tied_with(best, comparisons):
-    """Curves that are not distinguishable from the best one, in the same search and on the same machine.
+def pairs_of(best, comparisons):
+    """The pairs in which a row is the faster one, in the same search and on the same machine.
 
     Parameters
     ----------
-    best : row of Results.timings
+    best : dict, with dataset, n_neighbors, residency, curve (family-device) and machine in words
     comparisons : DataFrame
 
     Returns
     -------
-    tied : list of str, curves
+    pairs : dict, curve of the slower one -> row of comparisons.csv
     """
-    machines = comparisons["machine"].map(lambda words: best["machine"] == words or best["machine"].startswith(f"{words}; "))
-    same = comparisons[
+    # A machine with a GPU is named with it in the pairs and rows that have one, and without in those of its CPU.
+    machines = (
+        comparisons["machine"]
+        .astype(str)
+        .map(lambda words: f"{words}; ".startswith(f"{best['machine']}; ") or f"{best['machine']}; ".startswith(f"{words}; "))
+    )
+    found = comparisons[
         (comparisons["dataset"] == best["dataset"])
         & (comparisons["n_neighbors"] == best["n_neighbors"])
         & (comparisons["residency"] == best["residency"])
         & (comparisons["faster"] == best["curve"])
         & machines.astype(bool)
     ]
-    return same[same["verdict"] == SAME]["slower"].tolist()
+    return {pair["slower"]: pair for pair in found.to_dict("records")}
+
+
+def order_of(best, others, comparisons):
+    """Which of some rows are the same as the fastest, which is the first that it is faster than, and how many are undecided.
+
+    Parameters
+    ----------
+    best : dict, as `pairs_of` takes it, with query_interval
+    others : list of dict, the slower ones of the same search in their order, with curve, name and query_interval
+    comparisons : DataFrame
+
+    Returns
+    -------
+    words : str
+    """
+    if not others:
+        return "no other was measured"
+    if all(row["query_interval"] == ONE_ROUND for row in (best, *others)):
+        return "nothing was decided, since each cell has one round"
+    pairs = pairs_of(best, comparisons)
+    known = [(row["name"], pairs.get(row["curve"])) for row in others]
+    decided = [(name, pair) for name, pair in known if pair and pair["verdict"] == FASTER]
+    same = [name for name, pair in known if pair and pair["verdict"] == SAME]
+    undecided = [name for name, pair in known if not pair or pair["verdict"] not in (FASTER, SAME)]
+    words = [f"the same as {', '.join(same)}"] * bool(same)
+    if decided:
+        name, pair = decided[0]
+        ends = f"{number(pair['ratio_low'])} to {number(pair['ratio_high'])}"
+        words += [f"faster than {name} by a factor of {number(pair['ratio'])} ({ends})"]
+    if undecided:
+        words += [f"undecided against {undecided[0] if len(undecided) == 1 else f'{len(undecided)} others'}"]
+    return "; ".join(words)
 
 
 def break_even(rows):
@@ -64,9 +134,10 @@ def break_even(rows):
     Returns
     -------
     against : str, the name of that brute force; None if there is none
-    found : list of (str, float, float, float)
-        Name, queries, and what they may be by the intervals of both times; infinite if it never pays off, 0 if at once, NaN
-        if an interval is not known. Negative if it is slower and its fit is cheaper: it is ahead up to that many queries.
+    found : list of (str, float, float, float, str)
+        Name, queries, what they may be by the intervals of both times, and how these are called; infinite if it never pays
+        off, 0 if at once, NaN if an interval is not known. Negative if it is slower and its fit is cheaper: it is ahead up to
+        that many queries.
     """
     rows = rows[(rows["status"] == "ok") & rows["fit_s"].notna()]  # others' results may lack a fit
     brute = rows[rows["exact"] & ~rows["prunes"]]
@@ -81,7 +152,8 @@ def break_even(rows):
             ("query_high_s", "query_low_s"),
         ]
         queries, low, high = (pays_off(costs, (base[other] - row[own]) / row["queries"]) for own, other in pairs)
-        found.append((row["name"], queries, low, high))
+        single = ONE_ROUND in (row["query_interval"], base["query_interval"])
+        found.append((row["name"], queries, low, high, SPREAD if single else "intervals"))
     return base["name"], sorted(found, key=lambda each: each[1] if each[1] >= 0 else math.inf)
 
 
@@ -98,7 +170,7 @@ def break_even_words(rows, names=None):
     """The sentences of `break_even`, of all or some names."""
     against, found = break_even(rows)
     sentences = []
-    for name, queries, low, high in found:
+    for name, queries, low, high, by in found:
         if names is not None and name not in names:
             continue
         ends = [number(end) if 0 <= end < math.inf else "never" for end in (low, high)]
@@ -106,32 +178,14 @@ def break_even_words(rows, names=None):
         if queries < 0:
             words = f"is ahead for up to {number(-queries)} queries, by its cheaper fit"
         elif queries == 0:
-            words = "pays off from the first query" + f" (by the intervals, from {ends[1]} on)" * bool(known and high)
+            words = "pays off from the first query" + f" (by the {by}, from {ends[1]} on)" * bool(known and high)
         elif math.isinf(queries):
             never = "does not pay off: it answers no faster"
-            words = f"{never} (by the intervals, it may after {ends[0]} queries)" if 0 <= low < math.inf else never
+            words = f"{never} (by the {by}, it may after {ends[0]} queries)" if 0 <= low < math.inf else never
         else:
-            words = f"pays off after {number(queries)} queries" + f" (by the intervals, {ends[0]} to {ends[1]})" * known
+            words = f"pays off after {number(queries)} queries" + f" (by the {by}, {ends[0]} to {ends[1]})" * known
         sentences.append(f"{name} {words}.")
     return against, sentences
-
-
-def sureness(best, ranked, kind, comparisons):
-    """How sure it is that the first of a ranking is the fastest of its kind."""
-    if len(ranked) == 1:
-        return f"no other {kind} backend was measured"
-    if min(row["rounds"] for row in ranked) == 1:
-        if not interval_of(best):
-            return "its interval is not known"
-        near = [row["name"] for row in ranked[1:] if row["query_low_s"] <= best["query_high_s"]]
-        unknown = [row["name"] for row in ranked[1:] if not interval_of(row)]
-        words = f"its interval overlaps with that of {', '.join(near)}" if near else f"no other {kind} one's interval overlaps"
-        return words + f"; that of {', '.join(unknown)} is not known" * bool(unknown)
-    tied = tied_with(best, comparisons)
-    names = [row["name"] for row in ranked[1:] if row["curve"] in tied]
-    if names:
-        return f"not distinguishable from {', '.join(names)}"
-    return f"ahead of every other {kind} one, at 99%, in {best['rounds']:.0f} processes each"
 
 
 def compiles(row):
@@ -172,7 +226,7 @@ def findings(rows, comparisons, k):
             continue
         first = ranked[0]
         best.append(first)
-        interval = f"95% interval {found}" if (found := interval_of(first)) else "its interval is not known"
+        interval = interval_of(first) or "its interval is not known"
         at = f" at {first['at']}" if first.get("at") else ""
         words = f"{first['name']}{at}: {number(first['queries_per_s'])} queries/s at K = {k} ({interval})"
         recall = "not known" if pd.isna(first["recall"]) else f"{first['recall']:.3f}"
@@ -203,9 +257,12 @@ def findings(rows, comparisons, k):
         answers.append(("Is it exact?", f"{right}, checked in float64 at K = {k}"))
     if best:
         groups = [(kind, ranked) for kind, ranked in (("exact", exact), ("approximate", others)) if ranked]
-        words = [f"{ranked[0]['name']}: {sureness(ranked[0], ranked, kind, comparisons)}." for kind, ranked in groups]
-        if done["rounds"].min() == 1:
-            words.append("One process each: whether the order holds in the next was not tested (timing.rounds: 3 does).")
+        words = [
+            f"{ranked[0]['name']}, of the {kind} ones: {order_of(ranked[0], ranked[1:], comparisons)}."
+            for kind, ranked in groups
+        ]
+        if done["rounds"].max() == 1:
+            words.append("Whether the order holds in the next process was not tested (timing.rounds: 3 does).")
         if done["subset"].any():
             words.append(
                 f"{done['subset'].sum()} of {len(done)} asked a subset of the queries, from which their times are scaled."
@@ -215,7 +272,7 @@ def findings(rows, comparisons, k):
             words.append(f"Flagged {flag}: {', '.join(names)}.")
         answers.append(("How sure?", " ".join(words)))
     cells = rows[rows["residency"] == "host"]
-    counts = ", ".join(f"{count} {status}" for status, count in cells["status"].value_counts().items() if status in NOT_RUN)
+    counts = ", ".join(f"{count} {status}" for status, count in cells["status"].value_counts().items() if status in MISSING)
     low = (cells["status"] == "low_recall").sum()
     answers.append(("What failed?", f"of {len(cells)} cells {counts or 'none'}" + f"; {low} with low recall" * bool(low)))
     return answers

@@ -5,11 +5,32 @@ import math
 from knnbench.results.intervals import drifts, is_bimodal
 from knnbench.results.machines import machine_of
 
+HELD_BACK = 0.05  # share of the passes from which on it is said that the clocks of a GPU were held back
+CHANGING = {"LD_LIBRARY_PATH", "CXX", "CXXFLAGS"}  # variables of the user that change what code is run
+
 
 def is_no_control(what, recall, n, k, places):
     """Whether a control is not what it is called: nothing but the right answer, or chance beyond six standard deviations."""
     chance = k / n
     return recall < 1 if what == "null" else abs(recall - chance) > 6 * math.sqrt(chance * (1 - chance) / places)
+
+
+def slowed_by(state):
+    """Why the clocks of a GPU were held back during the passes, for more than `HELD_BACK` of them where the driver counts that.
+
+    Of a reason that it does not count, it is whether that held right after the last pass.
+
+    Parameters
+    ----------
+    state : dict, `gpu_state` of a record
+
+    Returns
+    -------
+    reasons : dict, reason -> share of the passes, or None where that is not known
+    """
+    shares = state.get("slowed_share") or {}
+    counted = {reason: share for reason, share in shares.items() if share > HELD_BACK}
+    return counted | {reason: None for reason in state.get("slowed_by", ()) if reason not in shares}
 
 
 def flags_of(records, rounds, found):
@@ -24,7 +45,8 @@ def flags_of(records, rounds, found):
     noises = [record.get(stretch, {}) for record in records for stretch in ("noise", "batch_noise")]
     before = [record["machine"].get("gpu_before") or {} for record in records]
     after = [record.get("gpu_state") or {} for record in records]
-    slowed = {reason for state in after for reason in state.get("slowed_by", ())} - {"SwPowerCap"}  # usual under full load
+    slowed = {reason for state in after for reason in slowed_by(state)}
+    to_save_power = {"SwPowerCap", "BoardLimit"}
     # The driver's utilisation looks back a second, at the cell before: others are there only if they have a process.
     busy = any((state.get("busy_percent") or 0) > 5 and state.get("processes") for state in before) or any(
         (then.get("processes") or 0) > (first.get("processes") or 0) + 1  # besides the cell's own
@@ -37,15 +59,18 @@ def flags_of(records, rounds, found):
             machine_of(record.get("fit_machine", record["machine"])) != machine_of(record["machine"]) for record in records
         ),
         "noisy_fit": any(record.get("fit_noise", {}).get("noisy") for record in records),
-        "throttled": bool(slowed),
+        "throttled": bool(slowed - to_save_power),
+        "power_capped": bool(slowed & to_save_power),
+        "clock_free": any(record.get("clock_refused") for record in records),
         "quota": any(noise.get("held_s") for noise in noises),
-        "inherited": any({"LD_LIBRARY_PATH", "CXX"} & record["machine"].get("variables", {}).keys() for record in records),
+        "inherited": any(CHANGING & record["machine"].get("variables", {}).keys() for record in records),
         "drift": any(drifts(samples) for samples in rounds),
         "bimodal": any(is_bimodal(samples) for samples in rounds),
         "one_build": any(record.get("one_build") and "query_ns" in record for record in records),
         "lifted": any(record.get("lifted") for record in records),
         "subset": any(record["queries_timed"] < record["dataset"]["queries"] for record in subsets),
         "small_subset": any(record["queries_timed"] < record["least_queries"] for record in subsets),
+        "not_linear": any(record.get("not_linear") for record in records),
         **found,
     }
     return "; ".join(name for name, holds in found.items() if holds)

@@ -14,8 +14,11 @@ from knnbench.config.settings import in_words, points_of
 from knnbench.config.suite import LATER
 from knnbench.measure.statuses import SCHEMA_VERSION
 from knnbench.results.curves import place_of, standing
-from knnbench.results.machines import by_machine, machine_words
-from knnbench.results.tables import BATCH, COMPARISON, DATASET, controls_apart, flagged, read_csv, read_rows
+from knnbench.results.machines import by_machine, machine_words, text_of
+from knnbench.results.older import with_intervals
+from knnbench.results.pairs import compare
+from knnbench.results.samples import with_queries
+from knnbench.results.tables import BATCH, CALLER, COMPARISON, DATASET, controls_apart, flagged, read_csv, read_rows, told
 from knnbench.results.words import name_of
 from knnbench.system.archive import ArchiveError, unpack
 
@@ -25,9 +28,11 @@ ADDED = (  # noqa: SIM905
     " flags governor gpu_celsius gpu_joules_per_query gpu_slowed_by gpu_sm_mhz index index_bytes least_bytes"
     " least_operations others_cpus prunes single_calls single_first_s single_p50_s single_p95_s single_p99_s"
     " wrong_neighbors cell_s compile_s queries_timed fit_low_s fit_high_s recall_low recall_high recall_p05 recall_p25"
-    " recall_p50 recall_zero control precision family setting ended"
+    " recall_p50 recall_zero control precision family setting ended query_interval query_freedom fit_freedom"
+    " machine_speed device_bytes_of first_queries threads_asked cores"
 ).split()
-EMPTY = {"comparisons": COMPARISON, "batches": BATCH, "datasets": DATASET, "controls": ("control",)}
+MODERATED_SINCE = 4  # version of timings.csv
+EMPTY = {"comparisons": COMPARISON, "batches": BATCH, "datasets": DATASET, "controls": ("control",), "callers": CALLER}
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Results:
     Attributes
     ----------
     config : dict, the saved configuration
-    points, comparisons, batches, samples, datasets : DataFrame, the CSV files
+    points, comparisons, batches, samples, datasets, callers : DataFrame, the CSV files
         `points` is timings.csv, which also has `name` in words, `at` (the setting in words), `curve` (family-device), `build`
         (whose job measured it), `machine` in words, the interval of `queries_per_s`, `memory_bytes`, and two flags as columns:
         `subset`, and `over` (over the page's limits). Rows of a CPU stand with every GPU beside it, rows of cells that got no
@@ -54,6 +59,7 @@ class Results:
     batches: pd.DataFrame
     samples: pd.DataFrame
     datasets: pd.DataFrame
+    callers: pd.DataFrame
 
 
 @contextlib.contextmanager
@@ -105,25 +111,12 @@ def read_table(folder, name):
     return table
 
 
-def with_queries(samples, timings):
-    """Samples with the number of queries that each call asked; of results older than that column, all of them or a batch."""
-    every = samples["dataset"].map(timings.groupby("dataset")["queries"].first())
-    asked = samples["batch"].where(samples["batch"].notna(), every)
-    given = samples.get("queries", asked)
-    return samples.assign(queries=given.where(given.notna(), asked))
-
-
-def passes(samples, timings):
-    """The samples of passes, in seconds for all queries: those of a subset are scaled.
-
-    Parameters
-    ----------
-    samples : DataFrame, from `with_queries`
-    timings : DataFrame, rows of the same datasets
-    """
-    some = samples[samples["batch"].isna()]
-    every = some["dataset"].map(timings.groupby("dataset")["queries"].first()).astype(float)
-    return some.assign(seconds=some["seconds"].astype(float) * (every / some["queries"].astype(float)))
+def read_timings(folder):
+    """Read timings.csv; of results older than moderated intervals, with those that their samples give."""
+    timings = read_table(folder, "timings")
+    if timings["from_version"].max() >= MODERATED_SINCE:
+        return timings
+    return with_intervals(timings, read_table(folder, "samples"))
 
 
 def upgrade(path, name, table):
@@ -136,6 +129,8 @@ def upgrade(path, name, table):
     """
     if name == "samples" and "query_s" in table:  # version 1: all queries at once, in calls that were not looped
         table = table.rename(columns={"query_s": "seconds"}).assign(batch=float("nan"), loops=1)
+    if name == "batches":
+        return told(table)
     if name != "timings":
         return table
     versions = set(table.get("schema_version", ()))
@@ -159,7 +154,7 @@ def upgrade(path, name, table):
     known |= {name: value for name, value in once.items() if name in known}
     if 1 in versions:
         known |= {name: table[name] - table["loaded_bytes"] for name in ("fit_bytes", "query_bytes")}  # which were included
-    return table.assign(**known, from_version=table["schema_version"], schema_version=SCHEMA_VERSION)
+    return told(table.assign(**known, from_version=table["schema_version"], schema_version=SCHEMA_VERSION), "single_")
 
 
 def read(folder):
@@ -179,8 +174,8 @@ def read(folder):
         A table is missing.
     """
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    tables = {name: read_table(folder, name) for name in ("timings", "comparisons", "batches", "samples")}
-    timings = tables.pop("timings")
+    tables = {name: read_table(folder, name) for name in ("comparisons", "batches", "samples")}
+    timings = read_timings(folder)
     ran = [row for row in timings.to_dict("records") if pd.notna(row["cpu"])]
     for table in tables.values():
         if "machine" not in table:  # results older than that column are of one machine
@@ -203,7 +198,10 @@ def read(folder):
         over=flagged(timings, "over_page_limit"),
     )
     points, controls = controls_apart(timings)
-    return Results(config, points, stand(points), controls, **tables, datasets=read_table(folder, "datasets"))
+    if timings["from_version"].max() < MODERATED_SINCE:
+        tables["comparisons"] = pd.DataFrame(compare(timed(points), config["timing"]), columns=COMPARISON)
+    tables |= {name: read_table(folder, name) for name in ("datasets", "callers")}
+    return Results(config, points, stand(points), controls, **tables)
 
 
 def stand(points):
@@ -213,7 +211,6 @@ def stand(points):
     return points[[place_of(row) in chosen for row in rows]]
 
 
-def text_of(row):
-    """A row of a table as a record has it: None where a table has NaN, and whole CPUs."""
-    known = {key: None if pd.isna(value) else value for key, value in row.items()}
-    return known | {"cpus": None if known["cpus"] is None else int(known["cpus"])}
+def timed(points):
+    """Of rows of timings.csv, those that are compared: dicts of those that stand for their families and have a time."""
+    return [text_of(row) for row in stand(points).dropna(subset=["query_median_s"]).to_dict("records")]

@@ -1,19 +1,31 @@
-"""From records to a table: one row per cell and residency."""
+"""From records to tables: a row per cell and residency, per batch size, and per timed call."""
 
+import dataclasses
 import json
-import math
 import statistics
 
-from knnbench.measure.clock import median_interval
+from knnbench.config.settings import points_of
+from knnbench.config.suite import cells
 from knnbench.measure.statuses import NOT_RUN, SCHEMA_VERSION, STATUSES
-from knnbench.results.calls import batch_quantiles, median_of_known, times
-from knnbench.results.flags import flags_of, is_no_control
-from knnbench.results.intervals import estimate, interval
-from knnbench.results.machines import machine_of
+from knnbench.results.calls import (
+    at_point,
+    batch_quantiles,
+    batch_rows,
+    geometric_mean,
+    median_of_known,
+    other_ways,
+    same_way,
+    sample_rows,
+    times,
+)
+from knnbench.results.flags import flags_of, is_no_control, slowed_by
+from knnbench.results.machines import facts_of, machine_of, residencies, rounds_by_machine
+from knnbench.results.moderation import set_intervals
 from knnbench.results.roofline import BYTES, least_time, least_work
+from knnbench.results.speeds import SLOW, at_usual_speed, left_out_words, speed_of, usual_paces
 
 PHASES = ("import", "load", "transfer", "train", "add", "compile", "first_query")
-FIT = {"transfer", "train", "add"}
+FIT = ("transfer", "train", "add")
 QUANTILES = ("recall_p05", "recall_p25", "recall_p50", "recall_zero")
 MEMORY = ("loaded", "fit", "query")
 
@@ -22,49 +34,34 @@ def max_of_known(values):
     return max((value for value in values if value is not None), default=None)
 
 
-def ranges(records, deterministic):
-    """What varies between the builds of an index: the time of the fit with its interval, and the recall.
+def min_of_known(values):
+    return min((value for value in values if value is not None), default=None)
+
+
+def fits_of(records):
+    """Seconds of the builds that the rounds of a cell had: rounds that share one have its times, to the nanosecond.
 
     Parameters
     ----------
     records : list of dict, one per round
-    deterministic : bool, whether the rounds share one saved build, since each is the same
 
     Returns
     -------
-    found : dict
-        fit_s; fit_low_s, fit_high_s, of two builds or more; recall, the median, and recall_low, recall_high, the range.
+    fits : list of float
     """
-    built = records[:1] if deterministic or any(record.get("one_build") for record in records) else records
-    phases = [record.get("phases_ns", {}) for record in built]
-    fits = [[sum(each[phase] for phase in FIT) / 1e9] for each in phases if each.keys() >= FIT]
-    fit = low = high = None
-    if len(fits) > 1:
-        pooled = estimate(fits)
-        fit, (low, high) = math.exp(pooled.log), interval(pooled)
-    elif fits:
-        fit = fits[0][0]
+    phases = [record.get("phases_ns", {}) for record in records]
+    builds = dict.fromkeys(tuple(each[phase] for phase in FIT) for each in phases if each.keys() >= set(FIT))
+    return [sum(build) / 1e9 for build in builds]
+
+
+def recalls_of(records):
+    """The recall over rounds: recall, the median, and recall_low, recall_high, its range; None if no round has one."""
     recalls = [record["recall"] for record in records if record.get("recall") is not None]
-    found = {"fit_s": fit, "fit_low_s": low, "fit_high_s": high, "recall": median_of_known(recalls)}
-    return found | {"recall_low": min(recalls, default=None), "recall_high": max(recalls, default=None)}
+    known = {"recall": median_of_known(recalls)}
+    return known | {"recall_low": min(recalls, default=None), "recall_high": max(recalls, default=None)}
 
 
-def left_out(config, cell, status, reason):
-    """What stands for the records of a cell that got no job."""
-    backend = config["backends"][cell.backend]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "status": status,
-        "reason": reason,
-        "environment": backend["environments"][cell.device],
-        "parameters": backend["parameters"],
-        "machine": dict.fromkeys(("node", "cpu", "cpus")),
-        "max_rss_bytes": 0,
-        "started": None,
-    }
-
-
-def row(config, cell, dataset, records, residency, ceiling):
+def row(config, cell, dataset, records, residency, ceiling, paces=None):
     """Summarise the rounds of a cell.
 
     Parameters
@@ -74,30 +71,32 @@ def row(config, cell, dataset, records, residency, ceiling):
         Of a backend with settings, a point of it: `config` has an entry for each (settings.points_of).
     dataset : dict, attributes of the dataset file; without n, q and dimension if there is no such dataset
     records : list of dict, one per round, of one machine
+        Those that asked in another way than most, or beside a slow machine, are left out if others remain; the reason says so.
     residency : {"host", "device"}
     ceiling : dict, what this machine's device reaches at most, from measure_ceilings.py, or None
+    paces : dict, how fast the machines of the run are as a rule (speeds.usual_paces), or None
 
     Returns
     -------
     row : dict, column -> value; None where nothing was measured
+        Its intervals are empty: they are estimated for all rows together, by moderation.set_intervals.
     """
+    asked_otherwise, records = other_ways(records, kept := same_way(records)), kept
+    slow, records = left_out_words(records, kept := at_usual_speed(records, paces)), kept
     worst = max(records, key=lambda record: STATUSES.index(record["status"]))
     backend = config["backends"][cell.backend]
     n, q, d = (int(dataset[name]) if name in dataset else None for name in ("n", "q", "dimension"))
     rounds = times(records, residency)
     samples = [sample for each in rounds for sample in each]
-    median = low = high = fraction = None
+    median = fraction = None
     if samples and worst["status"] not in NOT_RUN:  # every round came to its end: only then does the cell have a time
-        if len(rounds) > 1:
-            pooled = estimate(rounds)
-            median, (low, high) = math.exp(pooled.log), interval(pooled)
-        else:
-            median, (low, high) = statistics.median(samples), median_interval(samples)
+        median = geometric_mean([statistics.median(each) for each in rounds])
     control = backend["control"]
     precision = backend["parameters"].get("precision", "float32")
     bounded = n and not control and precision in BYTES and (backend["exact"] or backend["brute_force"])
     operations, moved = least_work(n, q, d, cell.k, precision) if bounded else (None, None)
-    here = ceiling and machine_of(ceiling["machine"]) == machine_of(worst["machine"])
+    reached = ceiling and machine_of(ceiling["machine"] | {"threads_asked": ceiling.get("threads")})
+    here = reached == machine_of(facts_of(worst))
     if median and operations and not backend["prunes"] and here and ceiling["status"] == "ok":
         least = least_time(operations, moved, ceiling, precision)
         fraction = least and least / median
@@ -110,21 +109,27 @@ def row(config, cell, dataset, records, residency, ceiling):
     seconds = {phase: None if ns is None else ns / 1e9 for phase, ns in phases.items()}
     if seconds["load"] is not None:
         seconds["load"] += seconds["load_index"] or 0
-    vary = ranges(records, backend["saves"] and backend["deterministic"])
-    timed = min((record["queries_timed"] for record in records if "queries_timed" in record), default=None)
+    fits = fits_of(records)
+    fit_s = geometric_mean(fits) if all(fits) and fits else next(iter(fits), None)
+    recalls = recalls_of(records)
+    first, timed = (min_of_known(record.get(name) for record in records) for name in ("first_queries", "queries_timed"))
     timing = config["timing"]
+    speed = min_of_known(speed_of(record, paces) for record in records)
     known = {
         "above_ceiling": fraction is not None and fraction > 1,
-        "over_page_limit": (vary["fit_s"] or 0) > timing["page_fit_s"] or (median or 0) > timing["page_query_s"],
+        "over_page_limit": (fit_s or 0) > timing["page_fit_s"] or (median or 0) > timing["page_query_s"],
         "no_control": control
-        and vary["recall"] is not None
-        and is_no_control(backend["parameters"].get("what"), vary["recall"], n, cell.k, timed * cell.k),
+        and recalls["recall"] is not None
+        and is_no_control(backend["parameters"].get("what"), recalls["recall"], n, cell.k, timed * cell.k),
+        "two_ways": bool(asked_otherwise),
+        "slow_machine": speed is not None and speed < SLOW,
     }
     single = batch_quantiles(records, residency, 1)
     weighed = [(record.get("energy_j", {}).get(residency, {}), record.get("queries_timed")) for record in records]
     machine, gpu = worst["machine"], worst.get("gpu_state") or {}
+    slowed = [f"{reason} {share:.0%}" if share else reason for reason, share in slowed_by(gpu).items()]
     return {
-        "schema_version": worst["schema_version"],
+        "schema_version": SCHEMA_VERSION,
         "suite": config["suite"],
         "dataset": cell.dataset,
         "title": config["datasets"][cell.dataset]["title"],
@@ -134,7 +139,7 @@ def row(config, cell, dataset, records, residency, ceiling):
         "queries": q,
         "backend": cell.backend,
         "family": backend["family"],
-        "setting": json.dumps(backend["setting"]),
+        "setting": json.dumps(backend["setting"] | worst.get("searched", {})),
         "label": backend["label"],
         "exact": backend["exact"],
         "prunes": backend["prunes"],
@@ -143,10 +148,10 @@ def row(config, cell, dataset, records, residency, ceiling):
         "residency": residency,
         "n_neighbors": cell.k,
         "status": worst["status"],
-        "reason": worst["reason"],
+        "reason": "; ".join(filter(None, (worst["reason"], asked_otherwise, slow))),
         "flags": flags_of(records, rounds, known),
         "control": control,
-        **{name: vary[name] for name in ("recall", "recall_low", "recall_high")},
+        **recalls,
         **{name: median_of_known([record.get(name) for record in records]) for name in QUANTILES},
         "recall_ids": median_of_known([record.get("recall_ids") for record in records]),
         "wrong_neighbors": max_of_known([record.get("wrong_neighbors") for record in records]),
@@ -154,8 +159,7 @@ def row(config, cell, dataset, records, residency, ceiling):
         "queries_timed": timed,
         "queries_per_s": q / median if median else None,
         "query_median_s": median,
-        "query_low_s": low,
-        "query_high_s": high,
+        **dict.fromkeys(("query_low_s", "query_high_s", "query_interval", "query_freedom")),  # moderation.set_intervals
         "query_min_s": min(samples, default=None),
         "query_max_s": max(samples, default=None),
         "repeats": len(samples),
@@ -166,12 +170,15 @@ def row(config, cell, dataset, records, residency, ceiling):
         "single_p99_s": single["p99_s"],
         "single_first_s": single["first_s"],
         "single_calls": single["calls"],
-        **{name: vary[name] for name in ("fit_s", "fit_low_s", "fit_high_s")},
+        "fit_s": fit_s,
+        **dict.fromkeys(("fit_low_s", "fit_high_s", "fit_freedom")),
         **{f"{phase}_s": seconds[phase] for phase in PHASES},
+        "first_queries": first,
         "index": "saved" if backend["saves"] else "in the cell",
         "index_bytes": median_of_known([record.get("index_bytes") for record in records]),
         **{f"{name}_bytes": over_rounds("memory_bytes", name) for name in MEMORY},
         **{f"device_{name}_bytes": over_rounds("device_memory_bytes", name) for name in MEMORY},
+        "device_bytes_of": min((of for record in records for of in record.get("device_memory_of", {}).values()), default=None),
         "max_rss_bytes": max(record["max_rss_bytes"] for record in records) or None,
         **{  # of the queries that each round asked
             f"{place}_joules_per_query": median_of_known(
@@ -183,22 +190,61 @@ def row(config, cell, dataset, records, residency, ceiling):
         "least_bytes": moved,
         "ceiling_fraction": fraction,
         "threads": worst.get("threads"),
+        "threads_asked": worst.get("threads_asked"),
         "environment": worst["environment"],
         "versions": "; ".join(f"{name} {version}" for name, version in worst.get("versions", {}).items()),
         "parameters": json.dumps(worst["parameters"], sort_keys=True),
         "node": machine["node"],
         "cpu": machine["cpu"],
         "cpus": machine["cpus"],
+        "cores": machine.get("cores"),
         "governor": machine.get("governor"),
         "gpu": machine.get("gpu"),
         "gpu_sm_mhz": gpu.get("sm_mhz"),
         "gpu_celsius": gpu.get("celsius"),
-        "gpu_slowed_by": ", ".join(gpu["slowed_by"]) if gpu else None,
+        "gpu_slowed_by": ", ".join(slowed) if gpu else None,
         "load_before": machine.get("load", [None, None])[0],
         "load_after": machine.get("load", [None, None])[1],
         "attempts": max(record["machine"].get("attempts", 1) for record in records),
         "others_cpus": max_of_known([record.get("noise", {}).get("others_cpus") for record in records]),
+        "machine_speed": speed,
         "dataset_sha256": worst.get("dataset", {}).get("sha256"),
         "started": min((record["started"] for record in records if record["started"]), default=None),
         "ended": max((record.get("ended", record["started"]) for record in records if record["started"]), default=None),
     }
+
+
+def gather(config, records_of, datasets, ceilings):
+    """Summarise the records of a suite.
+
+    Parameters
+    ----------
+    config : dict, the saved configuration
+    records_of : dict, cell -> list of dict, a record for each round
+    datasets : dict, name -> attributes of the dataset file
+    ceilings : dict, device -> what measure_ceilings.py wrote
+
+    Returns
+    -------
+    rows, samples, batches : list of dict
+    """
+    points = points_of(config["backends"])
+    by_point = config | {"backends": points}
+    paces = usual_paces(record for records in records_of.values() for record in records)
+    rows, rounds, fits, samples, batches = [], [], [], [], []
+    for cell in cells(config):
+        whole = records_of[cell]
+        for name, point in points.items():
+            if point["build"] != cell.backend:
+                continue
+            at = dataclasses.replace(cell, backend=name)
+            for records in rounds_by_machine([at_point(record, point["number"]) for record in whole]):
+                kept, ceiling = at_usual_speed(same_way(records), paces), ceilings.get(cell.device)
+                for residency in residencies(cell.device):
+                    rows.append(row(by_point, at, datasets[cell.dataset], records, residency, ceiling, paces))
+                    rounds.append(times(kept, residency))
+                    fits.append(fits_of(kept))
+                    batches += batch_rows(config, at, kept, residency)
+                samples += sample_rows(at, records, kept)
+    set_intervals(rows, rounds, fits)
+    return rows, samples, batches

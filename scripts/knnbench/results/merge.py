@@ -5,11 +5,14 @@ import json
 import pandas as pd
 import yaml
 
+from knnbench.config.suite import AUTO
 from knnbench.measure.statuses import SCHEMA_VERSION
-from knnbench.results.folder import passes, stand, with_queries
+from knnbench.results.folder import read_timings, stand
 from knnbench.results.machines import machine_words
+from knnbench.results.moderation import INTERVALS
 from knnbench.results.pairs import compare
-from knnbench.results.tables import COMPARISON, DATASET, WORDS, read_csv, read_rows, with_names_apart, write_rows
+from knnbench.results.samples import with_queries
+from knnbench.results.tables import CALLER, COMPARISON, DATASET, WORDS, read_csv, read_rows, told, with_names_apart, write_rows
 from knnbench.results.words import summarise
 
 CELL = ["dataset", "backend", "device", "n_neighbors", "residency", "machine"]
@@ -21,13 +24,19 @@ def read(source, name):
     if path is None:
         raise SystemExit(f"{source}: there is no {name}.csv; a source is results/SUITE of a run, or a folder of published/")
     table = (read_rows if name == "timings" else read_csv)(path, dtype=object)
+    if name == "batches":
+        table = told(table)
     if name == "timings":  # those of cells without a job had another order
         table["parameters"] = [json.dumps(json.loads(each), sort_keys=True) for each in table["parameters"]]
+        table = told(table, "single_") if "single_calls" in table else table
         table["control"] = table.get("control", "False") == "True"
         asked = table.get("queries_timed", table["queries"].where(table["query_median_s"].notna()))  # once all of them
         table = table.assign(
             family=table.get("family", table["backend"]), setting=table.get("setting", "{}"), queries_timed=asked
         )
+        if "query_freedom" not in table:
+            found = read_timings(source)
+            table = table.assign(**{name: found[name].astype(object).to_numpy() for name in INTERVALS})
     return table.where(table.notna(), None).assign(origin=str(source))
 
 
@@ -73,13 +82,10 @@ def choose(timings):
     return chosen.drop_duplicates(CELL)
 
 
-def entries(timings, samples):
-    """Rows that have a time, with the samples of their rounds, as pairs.compare wants them."""
-    timed = dict(iter(passes(samples, timings).groupby([*CELL, "origin"])))
-    here = timings[timings["machine"] != ""]  # of imported ones nobody knows the machine, nor the samples
-    for row in stand(here).dropna(subset=["query_median_s"]).to_dict("records"):
-        rounds = timed[tuple(row[name] for name in (*CELL, "origin"))].groupby("round")["seconds"]
-        yield row | {"query_median_s": float(row["query_median_s"])}, [list(each) for _, each in rounds]
+def timed(timings):
+    """Rows that pairs.compare takes: with a time, and standing for their families; imported ones have no machine."""
+    rows = stand(timings[timings["machine"] != ""]).dropna(subset=["query_median_s"]).to_dict("records")
+    return [row | {"query_median_s": float(row["query_median_s"])} for row in rows]
 
 
 def merge(sources, figures, out):
@@ -126,13 +132,17 @@ def merge(sources, figures, out):
     one = pd.concat(hard).groupby(["dataset", "n_neighbors"], sort=False, as_index=False).first()  # what any source knows
     one["title"] = one["dataset"].map(timings.drop_duplicates("dataset").set_index("dataset")["title"])
     one.to_csv(out / "datasets.csv", index=False)
-    comparisons = pd.DataFrame(compare(list(entries(chosen, tables["samples"]))), columns=COMPARISON)
-    comparisons.to_csv(out / "comparisons.csv", index=False)
+    asked = [read(source, "callers") for source in sources if (source / "callers.csv").exists()]
+    pd.concat([pd.DataFrame(columns=CALLER), *asked]).to_csv(out / "callers.csv", index=False)
     configs = [yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8")) for source in sources]
     # What a cell that was ended took at least, wherever it was.
-    names = ("max_fit_s", "max_query_s", "page_fit_s", "page_query_s", "min_recall")
+    names = ("max_fit_s", "max_query_s", "page_fit_s", "page_query_s", "min_recall", "same")
     given = {name: [saved["timing"][name] for saved in configs if name in saved["timing"]] for name in names}
     limits = {name: min(values) for name, values in given.items() if values}
+    if looked_at := [saved["timing"]["max_rounds"] for saved in configs if saved["timing"].get("rounds") == AUTO]:
+        limits |= {"rounds": AUTO, "max_rounds": max(looked_at)}
+    comparisons = pd.DataFrame(compare(timed(chosen), limits), columns=COMPARISON)
+    comparisons.to_csv(out / "comparisons.csv", index=False)
     limits["batch_sizes"] = sorted({size for saved in configs for size in saved["timing"].get("batch_sizes", ())})
     config = {"suite": "merged", "figures": figures, "timing": limits, "backends": {}, "datasets": {}}
     for saved in configs:

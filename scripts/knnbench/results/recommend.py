@@ -5,6 +5,8 @@ The report's form does the same in draw/page.js; a test holds the two together.
 
 import math
 
+from knnbench.results.tables import ONE_ROUND, SPREAD
+
 # How far a cell may be from what is asked, in powers of ten of n, d and K: beyond, a time says too little.
 NEAR = (1.0, 0.5, 1.0)
 LISTED = 5
@@ -27,6 +29,28 @@ def order(ask, row):
     return round(math.hypot(*steps(ask, row)), 9), *merit
 
 
+def differ(row):
+    """Whether the rounds of a row were so far apart that its interval says nothing of use."""
+    return "rounds_differ" in (row["flags"] or "").split("; ")
+
+
+def speeds_of(row):
+    """The largest and the least queries per second that a row lets expect.
+
+    Those of its interval; where its rounds differ, of the fastest and the slowest repeat, which were seen.
+    """
+    if differ(row):
+        queries = row["queries_per_s"] * row["query_median_s"]
+        return queries / row["query_min_s"], queries / row["query_max_s"]
+    return tuple(row[f"queries_per_s_{end}"] or row["queries_per_s"] for end in ("high", "low"))
+
+
+def doubts_of(row):
+    """What to know of the range that a row gives, in words; empty if there is nothing."""
+    words = ["from its fastest to its slowest repeat"] if differ(row) else [SPREAD] * (row["query_interval"] == ONE_ROUND)
+    return "; ".join([*words, *([f"flagged {row['flags']}"] if row["flags"] else [])])
+
+
 def recommend(ask, rows):
     """Rank the backends for a problem by the time of the fit and of all queries, asked in one call.
 
@@ -34,7 +58,8 @@ def recommend(ask, rows):
     settings with the fastest point that has the recall. Its queries take
     their measured rate, but not less than one query alone. The range goes from that to the time scaled by n·d·K: how trees,
     graphs and inverted lists grow is not known, and brute forces follow it only for large problems. The intervals of the
-    medians are in it, where they are known. The ranking is by its geometric middle.
+    medians are in it, where they are known, or what one round spreads; `doubts` says so. The ranking is by its geometric
+    middle.
 
     Parameters
     ----------
@@ -45,7 +70,7 @@ def recommend(ask, rows):
     Returns
     -------
     ranked : list of dict
-        name, low, high and total (seconds), place (the cell in words), recall, compile_s (not in the total), steps.
+        name, low, high and total (seconds), place (the cell in words), recall, compile_s (not in the total), steps, doubts.
     out : list of (str, str)
         Name and why it is not ranked: absent, too far, did not run, recall, a fit that is not known.
     """
@@ -53,7 +78,7 @@ def recommend(ask, rows):
     for row in rows:
         if row["metric"] != ask["metric"] or ask["device"] not in ("any", row["device"]) or row["residency"] != "host":
             continue
-        if row["status"] in ("unavailable", "skipped"):
+        if row["status"] in ("unavailable", "skipped", "not_needed"):
             absent[row["curve"]] = (row["name"], f"{row['status']} here")
             continue
         best = nearest.get(row["curve"])
@@ -76,10 +101,9 @@ def recommend(ask, rows):
         else:
             work = 10 ** sum(steps(ask, row))
             least, most = min(1, work), max(1, work)
-            alone = row["single_p50_s"] or 0
+            alone, ends = row["single_p50_s"] or 0, speeds_of(row)
             fastest, middle, slowest = (
-                row["fit_s"] + max(alone, ask["n_queries"] / (row[f"queries_per_s{end}"] or row["queries_per_s"]))
-                for end in ("_high", "", "_low")
+                row["fit_s"] + max(alone, ask["n_queries"] / speed) for speed in (ends[0], row["queries_per_s"], ends[1])
             )
             ranked.append(
                 {
@@ -91,6 +115,7 @@ def recommend(ask, rows):
                     "recall": row["recall"],
                     "compile_s": row["compile_s"],
                     "steps": steps(ask, row),
+                    "doubts": doubts_of(row),
                 }
             )
     return sorted(ranked, key=lambda each: each["total"]), out

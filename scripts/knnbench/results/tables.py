@@ -3,6 +3,7 @@
 import pandas as pd
 
 from knnbench.config.names import tell_apart
+from knnbench.measure.clock import TOLD_BY
 
 # Of all tables that a run makes; the others are numbers, or true and false. A dataset may be called 1000, NA or true.
 TEXT = (
@@ -20,19 +21,28 @@ TEXT = (
         "status",
         "reason",
     ),
-    *("flags", "index"),
+    *("flags", "index", "query_interval", "device_bytes_of"),
     *("precision", "environment", "versions", "parameters", "node", "cpu", "governor", "gpu", "gpu_slowed_by"),
     *("dataset_sha256", "started", "ended"),
     *("origin", "machine", "faster", "slower", "verdict", "claim", "says", "missing", "left_out"),
     *("name", "source", "along", "sizes", "time", "before", "after", "baseline_status", "why", "between"),
 )
+# What the ends of an interval are made from: values of query_interval.
+MODERATED, OTHERS, OWN, ONE_ROUND = "moderated", "others' rounds", "own rounds", "one round"
+SPREAD = "spread of one round"  # what these ends are called that are no interval
 # Columns of the other tables than timings.csv.
 SEARCH = ("dataset", "n_neighbors", "residency", "machine")
 SAMPLE = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", "round", "batch", "queries", "repeat")
-SAMPLE += ("loops", "seconds")
+SAMPLE += ("loops", "seconds", "counted")
+CALLER = ("dataset", "title", "metric", "backend", "family", "setting", "label", "device", "n_neighbors", "machine", "threads")
+CALLER += ("callers", "queries", "calls", "rounds", "queries_per_s", "queries_per_s_low", "queries_per_s_high", "speed_up")
+CALLER += ("p50_s", "p95_s", "recall", "checked", "wrong", "reason")
+THREAD = ("dataset", "title", "metric", "backend", "family", "setting", "label", "device", "n_neighbors", "machine", "threads")
+THREAD += ("status", "queries_per_s", "queries_per_s_low", "queries_per_s_high", "query_interval", "speed_up", "single_p50_s")
+THREAD += ("fit_s", "fit_speed_up", "recall", "rounds", "flags")
 BATCH = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", "batch_size", "calls", "p50_s", "p95_s")
 BATCH += ("p99_s", "first_s", "queries_per_s")
-COMPARISON = (*SEARCH, "faster", "slower", "ratio", "ratio_low", "ratio_high", "verdict")
+COMPARISON = (*SEARCH, "faster", "slower", "ratio", "ratio_low", "ratio_high", "confidence", "verdict")
 DATASET = ("dataset", "title", "metric", "n", "d", "queries", "n_neighbors", "lid", "relative_contrast", "ties", "duplicates")
 DATASET += ("norm_spread", "query_distance_ratio", "rows_merged", "queries_changed")
 # What a name has for figures and tables.
@@ -79,6 +89,13 @@ def read_rows(path, **options):
     beside = path.with_name("controls.csv")
     parts = [read_csv(each, **options) for each in (path, beside) if each == path or (each.exists() and each.stat().st_size)]
     return with_names_apart(pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True))
+
+
+def told(table, prefix=""):
+    """A table of earlier results without the percentiles that its calls are too few to tell; `prefix` is of all its columns."""
+    calls = pd.to_numeric(table[f"{prefix}calls"])
+    names = {f"{prefix}p{percent}_s": least for percent, least in TOLD_BY.items()}
+    return table.assign(**{name: table[name].where(calls >= least) for name, least in names.items()})
 
 
 def write_rows(rows, folder):

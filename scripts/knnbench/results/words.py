@@ -4,13 +4,16 @@ import itertools
 import json
 from decimal import Decimal
 
-from knnbench.config.settings import in_words
-from knnbench.measure.statuses import NOT_RUN
-from knnbench.results.curves import STANDS_AT
-from knnbench.results.tables import controls_apart, flagged
+import pandas as pd
 
-SAME = "not distinguishable"
-ONE_ROUND = "one round"
+from knnbench.config.settings import in_words
+from knnbench.measure.statuses import MISSING, NOT_RUN
+from knnbench.results.curves import STANDS_AT
+from knnbench.results.findings import interval_of, order_of
+from knnbench.results.intervals import RATIO_CONFIDENCE
+from knnbench.results.machines import machine_of, text_of
+from knnbench.results.pairs import FASTER, SAME, UNDECIDED
+from knnbench.results.tables import controls_apart, flagged
 
 
 def name_of(row):
@@ -65,6 +68,8 @@ def summarise(timings, comparisons):
     lines = [f"Suite {timings['suite'].iloc[0]}: {len(timings)} rows, " + ", ".join(f"{n} {s}" for s, n in counts.items())]
     k = typical_k(timings)
     done = timings[(timings["n_neighbors"] == k) & (timings["status"] == "ok") & (timings["residency"] == "host")]
+    ends = {"low": done["query_high_s"], "high": done["query_low_s"]}
+    done = done.assign(**{f"queries_per_s_{end}": done["queries"] / times.astype(float) for end, times in ends.items()})
     lines += ["", f"Fastest exact backend at K = {k}, queries per second:", *fastest(done[done["exact"]], timings, comparisons)]
     near = done[done["recall"].astype(float) >= STANDS_AT]
     if not near["exact"].all():
@@ -74,14 +79,19 @@ def summarise(timings, comparisons):
     if timings["rounds"].max() == 1:
         lines += ["One round per cell: whether the next one differs was not tested (timing.rounds: 3 does)."]
     elif len(comparisons):
-        same = (comparisons["verdict"] == SAME).sum()
-        lines += [f"Of {len(comparisons)} pairs that search the same, {same} are not distinguishable: comparisons.csv."]
+        faster, same, undecided = ((comparisons["verdict"] == verdict).sum() for verdict in (FASTER, SAME, UNDECIDED))
+        lines += [
+            f"Of {len(comparisons)} pairs that search the same, {faster} have a faster one, {same} are the same"
+            f" (within timing.same), {undecided} undecided: comparisons.csv.",
+            f"At most {1 - RATIO_CONFIDENCE:.0%} of the verdicts `faster` are expected to be false.",
+        ]
     flags = every["flags"].fillna("").str.split("; ").explode().loc[lambda flag: flag != ""].value_counts()
     if len(flags):
         lines += ["", "Flagged rows: " + ", ".join(f"{number} {flag}" for flag, number in flags.items())]
     reasons = every["reason"].fillna("").str.replace(r"^recall [\d.]+ is", "recall is", regex=True)  # of every row its own
     told, not_run = every.assign(reason=reasons), every["status"].isin(NOT_RUN)
-    missing, partly = told[not_run], controls_apart(told[~not_run & (reasons != "")])[0]  # chance has a low recall
+    missing = told[every["status"].isin(MISSING)]
+    partly = controls_apart(told[~not_run & (reasons != "")])[0]  # chance has a low recall
     again = "Did not run (to try again, delete the record in results/cells, the index in results/indexes, and timings.csv):"
     lines += ["", again if len(missing) else "Every cell ran."]
     lines += by_reason(missing, every)
@@ -91,33 +101,28 @@ def summarise(timings, comparisons):
 
 
 def fastest(rows, timings, comparisons):
-    """A line for every dataset and machine of `timings`: the fastest of some of its rows, and who is not distinguishable."""
+    """Two lines for every dataset and machine of `timings`: the fastest of some of its rows, and how sure its place is."""
     lines = []
-    machines = timings[["cpu", "cpus"]].dropna().drop_duplicates()
-    for dataset, (cpu, cpus) in itertools.product(timings["dataset"].unique(), machines.itertuples(index=False, name=None)):
-        here = rows[(rows["dataset"] == dataset) & (rows["cpu"] == cpu) & (rows["cpus"] == cpus)]
+    ran = [machine_of(text_of(row))[0] for row in timings.dropna(subset=["cpu"]).to_dict("records")]
+    machines = list(dict.fromkeys(ran))
+    of_rows = pd.Series([machine_of(text_of(row))[0] for row in rows.to_dict("records")], rows.index, dtype=object)
+    for dataset, machine in itertools.product(timings["dataset"].unique(), machines):
+        here = rows[(rows["dataset"] == dataset) & (of_rows == machine)]
         ranked = here.sort_values("query_median_s").drop_duplicates(["family", "device"]).to_dict("records")
-        machine = f"{cpu}, {cpus:.0f} CPUs"
         note = f"; {machine}" * (len(machines) > 1)
         models = timings["gpu"].dropna().astype(str).str.split(",").str[0].nunique()
         if not ranked:
             lines.append(f"  {dataset:20} none was measured{note}")
             continue
-        best = ranked[0]
+        best, *others = (
+            row | {"name": name_of(row), "curve": f"{row['family']}-{row['device']}", "machine": machine} for row in ranked
+        )
         if models > 1 and best["device"] == "gpu":
             note += f"; {best['gpu']}"
-        same = comparisons[
-            (comparisons["dataset"] == dataset)
-            & (comparisons["n_neighbors"] == best["n_neighbors"])
-            & (comparisons["residency"] == "host")
-            & comparisons["machine"].astype(str).str.startswith(machine)
-            & (comparisons["faster"] == f"{best['family']}-{best['device']}")
-            & (comparisons["verdict"] == SAME)
-        ]["slower"].tolist()
-        tied = [name_of(row) for row in ranked[1:] if f"{row['family']}-{row['device']}" in same]
-        also = f"; not distinguishable from it: {', '.join(tied)}" if tied else ""
         at = ", ".join(in_words(json.loads(best["setting"])))
-        lines.append(f"  {dataset:20} {best['queries_per_s']:12,.0f}  {name_of(best)}{f' at {at}' * bool(at)}{also}{note}")
+        words = ", ".join(filter(None, [f"{best['name']}{f' at {at}' * bool(at)}", interval_of(best)]))
+        lines.append(f"  {dataset:20} {best['queries_per_s']:12,.0f}  {words}{note}")
+        lines.append(f"{'':37}{order_of(best, others, comparisons)}")
     return lines
 
 

@@ -22,3 +22,12 @@ def missing():
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
         return "needs Python.h: install the headers of this Python, such as python3-dev"
     return None
+
+
+def refused():
+    """Say that the compiler does not take CXXFLAGS, which a shell reads when KeOps compiles; None if it does."""
+    flags = os.environ.get("CXXFLAGS", "")
+    command = f"{shlex.join(COMPILER)} {flags} -x c++ -E {os.devnull}"
+    asked = subprocess.run(command, shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    words = asked.stderr.strip().partition("\n")[0]
+    return f"needs other CXXFLAGS: the compiler does not take {flags!r}: {words}" if asked.returncode else None

@@ -18,6 +18,7 @@ INHERITED = {
     "XDG_*": "caches of uv and Snakemake where HOME may not be written",
     "LD_LIBRARY_PATH": "libraries that a Python or a driver of an environment module needs",
     "CXX": "the compiler that KeOps calls",
+    "CXXFLAGS": "what KeOps gives it besides its own flags",
     "CUDA_PATH": "the CUDA toolkit, whose headers KeOps reads where PyTorch came without them",
     "CUDA_HOME": "the same",
     "CUDA_VISIBLE_DEVICES": "which GPUs a queue gave us",
@@ -51,7 +52,7 @@ INHERITED = {
     "AZURE_*": "Azure's batch and storage",
 }
 # Of these, what may change numbers: a record says what it was.
-RECORDED = ("LD_LIBRARY_PATH", "CXX", "CUDA_PATH", "CUDA_HOME", "CUDA_VISIBLE_DEVICES")
+RECORDED = ("LD_LIBRARY_PATH", "CXX", "CXXFLAGS", "CUDA_PATH", "CUDA_HOME", "CUDA_VISIBLE_DEVICES")
 # Text is UTF-8, messages are English; every C library has the locale C.
 OURS = {"LC_ALL": "C", "PYTHONUTF8": "1"}
 

@@ -1,5 +1,6 @@
 """Install an environment's packages with uv."""
 
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,9 @@ WITHOUT_WHEEL = re.compile("Failed to build|no wheels with a matching")
 
 
 def uv(*arguments, **options):
-    return subprocess.run([sys.executable, "-m", "uv", *arguments], check=True, encoding="utf-8", **options)
+    """Run uv. What it compiles outlasts the shell: flags of today's would be in rows of other days, which do not say so."""
+    known = {name: value for name, value in os.environ.items() if name != "CXXFLAGS"}
+    return subprocess.run([sys.executable, "-m", "uv", *arguments], check=True, encoding="utf-8", env=known, **options)
 
 
 def make(prefix, python, pins, constraints, hashed):

@@ -27,6 +27,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from knnbench.system import cpus, gpu
 from knnbench.system.inherited import inherited
 from knnbench.system.machine import oom_kills
 
@@ -146,17 +147,19 @@ def machine_lock():
         os.close(folder)
 
 
-def confine(supervisor, threads, data_bytes):
+def confine(supervisor, threads, device, data_bytes):
     """Bound this process, a worker: it dies with its supervisor, has `threads` CPUs and `data_bytes` of memory (or None).
 
-    JAX asks the kernel how many CPUs it may use and nothing else. RLIMIT_DATA and not RLIMIT_AS: JAX and CUDA reserve far
-    more address space than they use. The kernel's OOM killer takes the worker first.
+    For `device` gpu they are CPUs near the GPU, as far as these go. JAX asks the kernel how many CPUs it may use and nothing
+    else. RLIMIT_DATA and not RLIMIT_AS: JAX and CUDA reserve far more address space than they use. The kernel's OOM killer
+    takes the worker first.
     """
     die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a queue sends it to all of a job: the supervisor decides
     if os.getppid() != supervisor:  # it died before we asked
         leave()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    near = gpu.near_cpus() if device == "gpu" else ()
+    os.sched_setaffinity(0, cpus.choose(threads, os.sched_getaffinity(0), near))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if data_bytes:
         _, most = resource.getrlimit(resource.RLIMIT_DATA)  # of the user's ulimit -d, which cannot be raised

@@ -9,7 +9,7 @@ import resource
 import time
 from pathlib import Path
 
-from knnbench.system import gpu
+from knnbench.system import cpus, gpu
 from knnbench.system.inherited import recorded
 
 NOISE = 0.05  # share of our CPUs that others may take before a cell is called noisy
@@ -23,6 +23,17 @@ def available_cpus():
     return allowed if quota is None else max(1, min(allowed, int(quota)))
 
 
+def usual_threads(device):
+    """How many threads a library gets if nothing is asked for: one for each core, at most as many as a quota gives.
+
+    The two hardware threads of a core share what matrix products and distances are computed with. For `device` gpu only cores
+    at which the GPU is connected are counted.
+    """
+    allowed = os.sched_getaffinity(0)
+    near = gpu.near_cpus() & allowed if device == "gpu" else set()
+    return min(available_cpus(), len(cpus.cores(near or allowed)))
+
+
 def describe(device):
     """Describe the machine for a record: CPU, memory, kernel, and for `device` gpu the GPU and its driver."""
     facts = {
@@ -31,13 +42,13 @@ def describe(device):
         "python": platform.python_version(),
         "cpu": read_field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cpus": available_cpus(),
+        "cores": usual_threads(device),
         "memory_bytes": min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *memory_limits()),
         "cpu_quota": cpu_quota(),
         "variables": recorded(os.environ),
+        "microcode": read_field("/proc/cpuinfo", "microcode"),
+        **cpus.describe(os.sched_getaffinity(0)),
     }
-    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    if governor.exists():
-        facts["governor"] = governor.read_text(encoding="utf-8").strip()
     if device == "gpu":
         facts["gpu"] = gpu.describe()
     return facts
@@ -173,14 +184,14 @@ def load():
 
 
 class Watch:
-    """CPU time that others took from our CPUs since it was made: processes, interrupts, the host of a virtual machine."""
+    """CPU time that others took from our cores since it was made: processes, interrupts, the host of a virtual machine."""
 
     def __init__(self):
         self.start = self.read()
 
     @staticmethod
     def read():
-        ours = os.sched_getaffinity(0)
+        ours = set().union(*cpus.cores(os.sched_getaffinity(0)))  # who has the other thread of a core slows ours down
         busy, stolen, accounts = 0, 0, []
         with contextlib.suppress(OSError):  # nobody else is seen
             accounts = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
@@ -204,12 +215,12 @@ class Watch:
             twentieth of ours, by more than the kernel's accounts can be wrong; `held_s` is for how long a quota held us back.
         """
         elapsed, busy, stolen, own, held = (now - then for now, then in zip(self.read(), self.start, strict=True))
-        others, cpus = max(0.0, busy - own), len(os.sched_getaffinity(0))
+        others, ours = max(0.0, busy - own), len(os.sched_getaffinity(0))
         return {
             "seconds": round(elapsed, 3),
             "others_cpus": round(others / elapsed, 3),
             "stolen_cpus": round(stolen / elapsed, 3),
-            "noisy": others > max(NOISE * cpus * elapsed, 2 * TICK_S * cpus),
+            "noisy": others > max(NOISE * ours * elapsed, 2 * TICK_S * ours),
             "held_s": round(held, 3),
         }
 

@@ -5,7 +5,8 @@ import json
 
 # Of the timing section, what says how queries are timed; the rest says when and on what.
 QUERY_TIMING = (
-    *("min_sample_s", "min_repeats", "max_repeats", "budget_s", "rel_ci", "pass_s", "max_query_s", "min_recall"),
+    *("min_sample_s", "min_repeats", "max_repeats", "budget_s", "rel_ci", "pass_s", "max_query_s"),
+    *("min_recall", "enough_recall"),
     *("batch_sizes", "batch_calls", "batch_budget_s", "seed", "gpu_mhz", "pinned"),
 )
 
@@ -47,7 +48,7 @@ def fit_flags(backend, timing, prefix, unpinned):
         "--module": backend["module"],
         "--parameters": json.dumps(backend["parameters"], sort_keys=True),
         "--max-fit-s": timing["max_fit_s"],
-        "--threads": timing["threads"],
+        "--threads": backend.get("threads", timing["threads"]),
         "--memory-gb": timing["memory_gb"],
     }
     words = [str(word) for flag in flags.items() for word in flag]
@@ -55,18 +56,19 @@ def fit_flags(backend, timing, prefix, unpinned):
     return words + ["--unpinned"] * unpinned
 
 
-def query_flags(timing, searches=()):
+def query_flags(timing, searches=(), callers=()):
     """What changes how a cell's queries are timed, as flags of measure_cell.py.
 
     Parameters
     ----------
     timing : dict, section of the configuration
     searches : list of dict, `search` of a resolved backend: the points that its cells measure
+    callers : list of int, numbers of threads that ask at once
 
     Returns
     -------
     words : list of str
     """
-    known = {key: timing[key] for key in QUERY_TIMING}
+    known = {key: timing[key] for key in QUERY_TIMING} | ({"callers": callers} if callers else {})
     words = ["--timing", json.dumps(known, sort_keys=True), *["--retry-noisy"] * timing["retry_noisy"]]
     return words + (["--search", json.dumps([point["set"] for point in searches])] if searches else [])

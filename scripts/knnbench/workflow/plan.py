@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from knnbench.config.checks import DEFAULT_QUERIES, DIGITS, read_header
-from knnbench.config.suite import Cell
+from knnbench.config.suite import AUTO, Cell, rounds_of
+from knnbench.config.values import ConfigError
+from knnbench.measure.callers import SECONDS, SIZES
 from knnbench.measure.statuses import NOT_RUN
 from knnbench.problem.own_rows import EVERY
 from knnbench.workflow.seen import NO_INDEX_S, START_S, nearest, passes_s, read_seen
@@ -52,6 +54,7 @@ class Expected:
     host_bytes: float
     measured: bool
     build_s: float = 0.0  # of its index, if it is saved: once for all K
+    begun: bool = False  # whether its first round is measured
 
 
 def size_of(name, settings):
@@ -79,11 +82,20 @@ def host_bytes(size, backend):
     return 5e8 + 12 * size.n * size.d + matrix
 
 
-def longest_s(timing, points=1):
-    """Seconds that a cell can take before each of its limits has ended it, ten minutes for imports and scoring included."""
-    passes = 5 + 2 * (timing["min_repeats"] + 4 * (1 + len(timing["batch_sizes"])))
+def callers_s(callers):
+    """Seconds of calls of several callers, of each point: what a caller alone asks before is as much at most."""
+    return len(SIZES) * SECONDS * (len(callers) + 1) if callers else 0.0
+
+
+def longest_s(timing, points=1, callers=()):
+    """Seconds that a cell can take before each of its limits has ended it, ten minutes for imports and scoring included.
+
+    With a second worker, which fits again and asks few queries where many at once took too long.
+    """
+    passes = 8 + 2 * (timing["min_repeats"] + 4 * (1 + len(timing["batch_sizes"])))
+    passes += len(SIZES) * (2 * max(callers) + len(callers)) if callers else 0
     attempts = 3 if timing["retry_noisy"] else 1
-    return 600 + attempts * (2 * timing["max_fit_s"] + points * passes * timing["max_query_s"])
+    return 600 + attempts * (3 * timing["max_fit_s"] + points * passes * timing["max_query_s"])
 
 
 def expect_cell(cell, size, backend, seen, timing):
@@ -111,7 +123,7 @@ def expect_cell(cell, size, backend, seen, timing):
         return seconds, build
     if query > timing["max_query_s"] and backend["parameters"].get("batch") == "all":  # which asks no subset
         return seconds + timing["max_query_s"], build
-    each = min(query, timing["pass_s"]) + passes_s(query, timing)
+    each = min(query, timing["pass_s"]) + passes_s(query, timing) + callers_s(backend.get("callers"))
     return seconds + each + (len(backend.get("search", [None])) - 1) * (each + POINT_S), build
 
 
@@ -129,36 +141,37 @@ def expect(config, listed, published, machine):
     -------
     expected : list of Expected, in the order of the list
     """
-    timing = config["timing"]
+    timing, rounds = config["timing"], rounds_of(config["timing"])
     seen = read_seen(CELLS, published, timing, machine, config["backends"])
     sizes = {name: size_of(name, config["datasets"][name]) for name in {cell.dataset for cell in listed}}
     built, expected = set(), []
     for cell in listed:
-        done = sum((CELLS / cell.record(number)).exists() for number in range(timing["rounds"]))
+        done = sum((CELLS / cell.record(number)).exists() for number in rounds)
         backend = config["backends"][cell.backend]
-        like = seen.get(cell.backend, [])
+        like = seen.get(cell.backend) or seen.get(backend.get("variant_of"), [])
         seconds, build = expect_cell(cell, sizes[cell.dataset], backend, like, timing)
         each_s = seconds + JOB_S
-        seconds = each_s * (timing["rounds"] - done)
+        seconds = each_s * (len(rounds) - done)
         place = cell.dataset, cell.backend, cell.device
         index = INDEXES / Path(cell.record(0)).parent
         if build and seconds and place not in built:
             built.add(place)
-            one = backend["deterministic"] or build > timing["rebuild_s"]
-            missing = [number for number in range(1 if one else timing["rounds"]) if not (index / f"round{number}").exists()]
+            builds = rounds[:1] if build > timing["rebuild_s"] else rounds
+            missing = [number for number in builds if not (index / f"round{number}").exists()]
             seconds += len(missing) * (build + JOB_S)
         memory = host_bytes(sizes[cell.dataset], backend)
-        expected.append(Expected(cell, seconds, each_s, memory, done == timing["rounds"], build))
+        expected.append(Expected(cell, seconds, each_s, memory, done == len(rounds), build, (CELLS / cell.record(0)).exists()))
     return expected
 
 
-def affordable(expected, budget_h):
-    """The cells that fit into a time: K nearest to 10 first, then the shortest, so that a little time shows most of the grid.
+def affordable(expected, timing):
+    """The cells that fit into `timing.budget_h`: K nearest to 10 first, then the shortest, so that a little time shows most of
+    the grid. Of `rounds: auto` all: its hours are for further rounds (`check_hours`).
 
     Parameters
     ----------
     expected : list of Expected
-    budget_h : float, hours; 0 is no limit
+    timing : dict, section of the configuration
 
     Returns
     -------
@@ -167,9 +180,31 @@ def affordable(expected, budget_h):
     spent, chosen = 0.0, set()
     for each in sorted(expected, key=lambda each: (abs(math.log(each.cell.k / 10)), each.seconds)):
         spent += each.seconds
-        if not budget_h or spent <= budget_h * 3600:
+        if timing["rounds"] == AUTO or not timing["budget_h"] or spent <= timing["budget_h"] * 3600:
             chosen.add(each.cell)
     return chosen
+
+
+def check_hours(expected, budget_h):
+    """Check that the hours of `rounds: auto` are enough for the first round of every cell.
+
+    Parameters
+    ----------
+    expected : list of Expected
+    budget_h : float; 0 is no limit
+
+    Raises
+    ------
+    ConfigError
+    """
+    new = [each for each in expected if not each.begun]
+    builds = {(each.cell.dataset, each.cell.backend, each.cell.device): each.build_s for each in new}  # which several K share
+    once_h = (sum(each.each_s for each in new) + sum(builds.values())) / 3600
+    if budget_h and once_h > budget_h:
+        raise ConfigError(
+            f"timing.budget_h: {budget_h:g} hours are not enough for one round of every cell (rounds: auto), which takes about"
+            f" {once_h:.2g}; give at least as much, take a smaller suite, or say rounds: 1, which leaves cells out"
+        )
 
 
 def dataset_s(size, cpus):

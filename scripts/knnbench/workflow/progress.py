@@ -91,6 +91,18 @@ class Progress:
         self.expected_s, self.taken_s = collections.Counter(), collections.Counter()  # of the jobs that have ended
         self.last = begun
 
+    def join(self, job, kind):
+        """A job begins. If it was not expected it is of a further round, which takes as long as others of its kind, or one that
+        got another number when that round was added."""
+        if job in self.waiting:
+            return
+        alike = [other for other, (known, _) in self.waiting.items() if known == kind]
+        if kind == "results" and alike:
+            self.waiting[job] = self.waiting.pop(alike[0])
+            return
+        self.total[kind] += 1
+        self.waiting[job] = kind, self.expected_s[kind] / max(1, self.done[kind])
+
     def end(self, job, now, status=None):
         """A job has ended, a cell with a status; what kind of job it was."""
         kind, seconds = self.waiting.pop(job)

@@ -135,6 +135,8 @@ class Space:
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
         slowest = max((each.seconds for each in settings if each.seconds < math.inf), default=1.0)
         for each in settings:
+            if each.status == "not_needed":  # the same search as another one, whose numbers it has
+                continue
             trial = optuna.trial.create_trial(
                 params={name: each.values[name] for name in self.free},
                 distributions=self.free,

@@ -2,10 +2,12 @@
 
 import contextlib
 import fcntl
+import json
 import threading
 import time
 from pathlib import Path
 
+from knnbench.results.machines import machine_of
 from knnbench.system import compiler
 from knnbench.workflow.closure import closure
 
@@ -106,9 +108,39 @@ def cannot_compile(backends, scripts):
         None if all can be compiled that these backends write.
     """
     modules = {entry["label"]: closure(scripts, f"knnbench/backends/{entry['module']}.py") for entry in backends}
-    writing = [label for label, files in modules.items() if scripts / "knnbench/system/compiler.py" in files]
-    reason = compiler.missing() if writing else None
-    return f"{' and '.join(writing)} will be unavailable: what is compiled here {reason}" if reason else None
+    for used, reason_of in (("system/compiler.py", compiler.missing), ("backends/keops.py", compiler.refused)):
+        writing = [label for label, files in modules.items() if scripts / "knnbench" / used in files]
+        if writing and (reason := reason_of()):
+            return f"{' and '.join(writing)} will be unavailable: what is compiled here {reason}"
+    return None
+
+
+def check_one_machine(records, here):
+    """Check that the rounds which are to be continued are of one machine, and of this one: others are no rounds of one time.
+
+    Parameters
+    ----------
+    records : iterable of Path, of cells; those that are not there yet are of no machine
+    here : dict, from machine.describe
+
+    Raises
+    ------
+    RunError
+    """
+    found = {machine_of(here)[0]: "this machine"}
+    for path in records:
+        if path.exists():
+            try:
+                words, _ = machine_of(json.loads(path.read_text(encoding="utf-8"))["machine"])
+            except (ValueError, KeyError) as error:
+                raise RunError(f"{path}: it is no whole record ({error!r}); delete it, and it is measured again") from error
+            found.setdefault(words, path)
+    if len(found) > 1:
+        places = ", and ".join(f"{words} ({place})" for words, place in found.items())
+        raise RunError(
+            f"timing.rounds: auto needs rounds of one machine, and here are some of {places}; measure in another folder"
+            " (--directory ELSEWHERE) and merge the results, or move results/cells away"
+        )
 
 
 def check_triggers(triggers):

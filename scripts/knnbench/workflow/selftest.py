@@ -1,6 +1,7 @@
 """The harness tested on this machine: backends that lie in known ways, and pairs that do not differ."""
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -8,7 +9,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,14 @@ from knnbench.problem.datasets import write_neighbors, write_points
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import in_blocks
 from knnbench.problem.truth import exact_neighbors
-from knnbench.results.calls import times
+from knnbench.results.calls import same_way, times
 from knnbench.results.flags import is_no_control
-from knnbench.results.gather import ranges
-from knnbench.results.intervals import estimate, ratio
+from knnbench.results.gather import recalls_of
+from knnbench.results.intervals import estimate, interval, ratio, ratios
+from knnbench.results.moderation import moderate, rounds_of
+from knnbench.results.speeds import SLOW, speed_of, usual_paces
 from knnbench.system import machine
+from knnbench.workflow.half_a_cpu import half_a_cpu
 
 SCRIPTS = Path(__file__).parents[2]
 K = 10
@@ -57,12 +60,12 @@ class Bench:
         """Measure a cell of the selftest backend; its record."""
         return self.measure("selftest", {"what": what, "seconds": seconds}, **how)
 
-    def measure(self, module, parameters, before=(), build=0):
-        """Measure a cell by a command that stands behind the words `before`; its record."""
+    def measure(self, module, parameters, before=(), build=0, **timing):
+        """Measure a cell by a command that stands behind the words `before`, with what differs of `TIMING`; its record."""
         command = [*before, sys.executable, SCRIPTS / "measure_cell.py", "--data", self.data, "--device", "cpu"]
         command += ["--module", module, "--parameters", json.dumps(parameters), "--build", str(build)]
         command += ["--n-neighbors", str(K), "--threads", "0", "--memory-gb", "0", "--max-fit-s", "10"]
-        command += ["--timing", json.dumps(TIMING), "--spec", SCRIPTS.parent / "envs/pipeline.yaml", "--unpinned"]
+        command += ["--timing", json.dumps(TIMING | timing), "--spec", SCRIPTS.parent / "envs/pipeline.yaml", "--unpinned"]
         subprocess.run([*command, "--out", self.out], check=True, capture_output=True)
         record = json.loads(self.out.read_text(encoding="utf-8"))
         if record["status"] != "ok":
@@ -94,41 +97,92 @@ def first_call(bench):
 
 def resolution(bench):
     """Two durations that differ by a hundredth must be told apart, as pairs are in comparisons.csv."""
-    times = {0.01: [], 0.0101: []}
-    for _ in range(ROUNDS):
-        for seconds, rounds in times.items():
-            rounds.append(samples_of(bench.record("sleep", seconds)))
-    found, low, high = ratio(estimate(times[0.0101]), estimate(times[0.01]))
+    pairs = [[samples_of(bench.record("sleep", seconds)) for seconds in (0.0101, 0.01)] for _ in range(ROUNDS)]
+    found, low, high = ratio(*map(estimate, zip(*pairs, strict=True)))
     return "10 and 10.1 ms differ", f"ratio {found:.4f} ({low:.4f} to {high:.4f})", low > 1 and high < 1.02
 
 
-def same(bench, pairs):
-    """Two names for the same code must not be told apart in more than one pair in twenty."""
-    jobs = [(pair, name, number) for pair in range(pairs) for name in "ab" for number in range(ROUNDS)]
-    random.Random(0).shuffle(jobs)
-    times = {}
-    for pair, name, _ in jobs:
-        times.setdefault((pair, name), []).append(samples_of(bench.record("")))
-    told_apart = 0
-    for pair in range(pairs):
-        _, low, high = ratio(estimate(times[pair, "a"]), estimate(times[pair, "b"]))
-        told_apart += not low <= 1 <= high
-    return f"at most {pairs // 20} of {pairs} pairs differ", f"{told_apart} differ", told_apart <= pairs // 20
+class Twins:
+    """Pairs of cells of the same code, a pair of which one takes a tenth longer, and a cell one of whose rounds was disturbed.
+
+    Parameters
+    ----------
+    bench : Bench
+    pairs : int, of the same code
+    """
+
+    def __init__(self, bench, pairs):
+        self.pairs = pairs
+        jobs = [(pair, name, "", 0.0) for pair in range(pairs) for name in "ab"] * ROUNDS
+        jobs += [("twin", name, "sleep", seconds) for name, seconds in (("a", 0.01), ("b", 0.011))] * ROUNDS
+        jobs += [("disturbed", "a", "sleep", seconds) for seconds in (0.01, 0.01, 0.05)]
+        random.Random(0).shuffle(jobs)
+        self.times = {}
+        for pair, name, what, seconds in jobs:
+            self.times.setdefault((pair, name), []).append(samples_of(bench.record(what, seconds)))
+        kinds = [("brute force", "selftest")] * len(self.times)
+        estimates = moderate([rounds_of(rounds) for rounds in self.times.values()], kinds)
+        self.estimates = dict(zip(self.times, estimates, strict=True))
+
+    def same(self):
+        """Two names for the same code must not be told apart in more than one pair in twenty."""
+        pairs = [(self.estimates[pair, "a"], self.estimates[pair, "b"]) for pair in range(self.pairs)]
+        found, _ = ratios(pairs, 0.0, [1.0] * self.pairs)
+        told_apart = sum(not low <= 1 <= high for _, low, high in found)
+        return (
+            f"at most {self.pairs // 20} of {self.pairs} pairs differ",
+            f"{told_apart} differ",
+            told_apart <= self.pairs // 20,
+        )
+
+    def slower(self):
+        """A twin that takes a tenth longer must be told apart."""
+        found, low, high = ratio(*(estimate(self.times["twin", name]) for name in "ba"))  # other code than the pairs have
+        return "10 and 11 ms differ", f"ratio {found:.3f} ({low:.3f} to {high:.3f})", low > 1
+
+    def disturbed(self):
+        """The interval of a cell with a disturbed round stays wide, however narrow those of all others are."""
+        low, high = interval(self.estimates["disturbed", "a"])
+        return "10 and 50 ms are in the interval", f"{low * 1e3:.3g} to {high * 1e3:.3g} ms", low < 0.01 and high > 0.05
 
 
 def builds(bench):
     """Indexes whose recall differs from build to build: the row must say between what."""
-    found = ranges([bench.record("builds differ", build=number) for number in range(ROUNDS)], deterministic=False)
+    found = recalls_of([bench.record("builds differ", build=number) for number in range(ROUNDS)])
     low, high = found["recall_low"], found["recall_high"]
     return f"recall {1 - (ROUNDS - 1) / K:g} to 1", f"{low:g} to {high:g}", (low, high) == (1 - (ROUNDS - 1) / K, 1)
 
 
-def slow_few(folder):
-    """A library that takes three times as long per query in calls with few: the least subset must tell its true speed."""
-    record = Bench(folder, 5000).record("slow few", 0.001)
-    found = statistics.median(samples for rounds in times([record], "host") for samples in rounds) / 5 - 1
-    asked = record["queries_timed"]
-    return "5 s for 5,000 queries ± 1%", f"{found:+.3%} from {asked:,} of them", abs(found) < 0.01 and asked < 5000
+def all_queries(folder, what, seconds, expected_s):
+    """A library whose time does not grow as the number of queries does: a subset, or all, must tell the time of all 5,000."""
+    record = Bench(folder, 5000).record(what, seconds)
+    found = statistics.median(samples for rounds in times([record], "host") for samples in rounds) / expected_s - 1
+    return (
+        f"{expected_s:g} s for 5,000 queries ± 1%",
+        f"{found:+.3%} from {record['queries_timed']:,} of them",
+        abs(found) < 0.01,
+    )
+
+
+def two_ways(folder):
+    """Of two rounds one cannot ask many queries in its time, and takes three times as long for each: they are not averaged."""
+    bench = Bench(folder, 1000)
+    rounds = [bench.record("slow few", 0.001, max_query_s=0.4, pass_s=0.2), bench.record("slow few", 0.001)]
+    kept = same_way(rounds)
+    found = statistics.median(samples for each in times(kept, "host") for samples in each) - 1
+    asked = " and ".join(f"{record['queries_timed']:,}" for record in rounds)
+    return "1 s for 1,000 queries ± 1%", f"{found:+.3%}; asked {asked}", abs(found) < 0.01 and kept == rounds[1:]
+
+
+def slow_machine(bench):
+    """While others burn every CPU, a cell is noisy, or its machine slow beside what is usual."""
+    usual = usual_paces([bench.record("") for _ in range(ROUNDS)])
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * len(os.sched_getaffinity(0))):
+            stack.callback(stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"])).kill)
+        record = bench.record("sleep", 0.05)
+    speed, noisy = speed_of(record, usual), record["noise"]["noisy"]
+    return f"noisy, or speed below {SLOW:g}", f"{'noisy, ' * noisy}speed {speed:.2f}", noisy or speed < SLOW
 
 
 def control(bench, what, recall):
@@ -151,38 +205,10 @@ def affinity(bench):
 
 def thread_limit(bench):
     """A limit in the caller's variables does not reach a library that uses OpenMP."""
-    cpus = machine.available_cpus()
-    used = bench.measure("sklearn", {"algorithm": "brute"}, before=["env", "OMP_THREAD_LIMIT=1", "OMP_PROC_BIND=true"])[
-        "threads"
-    ]
-    return f"{cpus} threads in spite of OMP_THREAD_LIMIT", f"{used} threads", used == cpus
-
-
-def make_group(folder, files):
-    """Make a control group below another one, with these files; None where that may not be, or where they have other names."""
-    group = folder / f"knnbench-{uuid.uuid4().hex}"
-    try:
-        group.mkdir()
-        for name, text in files.items():
-            (group / name).write_text(text, encoding="utf-8")
-    except OSError:
-        with contextlib.suppress(OSError):
-            group.rmdir()
-        return None
-    return group
-
-
-@contextlib.contextmanager
-def half_a_cpu():
-    """Words to put before a command that shall have half a CPU; None where that cannot be had."""
-    both = {"cpu.max": "50000 100000"}, {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "50000"}  # versions 2 and 1
-    made = (make_group(folder, files) for _, folder in machine.control_groups() for files in both)
-    group = next(filter(None, made), None)
-    try:
-        yield group and ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
-    finally:
-        if group:
-            group.rmdir()
+    threads = machine.usual_threads("cpu")
+    record = bench.measure("sklearn", {"algorithm": "brute"}, before=["env", "OMP_THREAD_LIMIT=1", "OMP_PROC_BIND=true"])
+    used = record["threads"]
+    return f"{threads} threads in spite of OMP_THREAD_LIMIT", f"{used} threads", used == threads
 
 
 def quota(bench):
@@ -223,7 +249,12 @@ def selftest(pairs):
             "one wrong neighbour": lambda: grade(bench, "one wrong", 1 - 1 / K),
             "wrong distances": lambda: grade(bench, "wrong distances", 1),
             "builds that differ": lambda: builds(bench),
-            "slow in small calls": lambda: slow_few(folder),
+            "slow in small calls": lambda: all_queries(folder, "slow few", 0.001, 5),
+            "slow in small calls, undeclared": lambda: all_queries(folder, "hidden slow few", 0.002, 10),
+            "as long for few as for all": lambda: all_queries(folder, "flat", 2.5, 2.5),
+            "as long up to a step": lambda: all_queries(folder, "steps", 0.3, 3),
+            "rounds that asked in two ways": lambda: two_ways(folder),
+            "others on all CPUs": lambda: slow_machine(bench),
             "control: nothing": lambda: control(bench, "null", 1),
             "control: chance": lambda: control(bench, "random", K / 2000),
             "inherited affinity": lambda: affinity(bench),
@@ -231,13 +262,18 @@ def selftest(pairs):
             "quota": lambda: quota(bench),
         }
         if pairs:
-            checks["A/A: the same code twice"] = lambda: same(bench, pairs)
+            twins = functools.cache(lambda: Twins(bench, pairs))  # measured when its turn comes
+            checks |= {
+                "A/A: the same code twice": lambda: twins().same(),
+                "a twin that is a tenth slower": lambda: twins().slower(),
+                "a disturbed round": lambda: twins().disturbed(),
+            }
         missed = 0
-        print(f"{'check':28} {'expected':40} {'measured':34}", flush=True)
+        print(f"{'check':30} {'expected':40} {'measured':34}", flush=True)
         for name, check in checks.items():
             expected, measured, held = check()
             missed += not held
-            print(f"{name:28} {expected:40} {measured:34} {'ok' if held else 'MISSED'}", flush=True)
+            print(f"{name:30} {expected:40} {measured:34} {'ok' if held else 'MISSED'}", flush=True)
     if missed:
         raise SystemExit(f"{missed} of {len(checks)} checks missed: do not trust numbers from this machine as it is now")
     print(f"All {len(checks)} checks hold.")

@@ -9,7 +9,7 @@ import textwrap
 import h5py
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from knnbench.workflow.progress import COUNTED, in_words
+from knnbench.workflow.progress import COUNTED, KINDS, in_words
 
 # What only the log in .snakemake/log has: the bars and lines here say it shorter.
 LOGGED = {
@@ -142,6 +142,8 @@ class Terminal(logging.Handler):
             return
         if event == LogEvent.JOB_INFO:
             self.running[record.jobid] = record
+            if record.output:
+                self.progress.join(record.jobid, KINDS.get(record.rule_name, "results"))
             self.write()
         elif event == LogEvent.JOB_FINISHED and record.job_id in self.running:
             begun, text = self.running.pop(record.job_id), ""
@@ -159,7 +161,7 @@ class Terminal(logging.Handler):
         if begun.rule_name == "measure_cell":
             with open(begun.output[0], encoding="utf-8") as file:
                 record = json.load(file)
-            place = f"K = {of['k']}" + f", round {of['round']}" * (self.config["timing"]["rounds"] > 1)
+            place = f"K = {of['k']}" + f", round {of['round']}" * (self.config["timing"]["rounds"] != 1)
             words = measured(record, self.config["backends"][of["backend"]]["exact"])
             colour = {"ok": GREEN}.get(record["status"], YELLOW)
             return self.row(of["dataset"], f"{of['backend']}-{of['device']}", place, words, colour), record["status"]

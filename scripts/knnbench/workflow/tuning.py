@@ -28,7 +28,8 @@ from knnbench.workflow.proposals import Setting, Space, fastest, listed
 # the luckiest. As many builds keep their index for another step.
 LEADERS, TIMES = 4, 4
 ROUNDS = 3  # builds of each of the two that are compared
-WHOLE_PASSES = {"batch_sizes": [], "batch_calls": 1, "batch_budget_s": 0}  # of timing: calls with few queries are not looked at
+# Of timing: calls with few queries are not looked at, and what is proposed is in no order that a curve could end in.
+WHOLE_PASSES = {"batch_sizes": [], "batch_calls": 1, "batch_budget_s": 0, "enough_recall": math.inf}
 BRIEF = WHOLE_PASSES | {"min_repeats": 3}
 
 
@@ -229,7 +230,7 @@ def hold_out(bench, settings):
 
 def overlay(name, entry, setting, words):
     """The text of a configuration with an entry for a setting: `name`-tuned."""
-    kept = {key: value for key, value in entry.items() if key not in (*SETTINGS, "method", "label")}
+    kept = {key: value for key, value in entry.items() if key not in (*SETTINGS, "origins", "method", "label")}
     kept |= {"label": f"{entry['label']}, tuned", "parameters": entry["parameters"] | setting.build}
     kept |= {"search": setting.search} if setting.search else {}
     return f"# {words}\n" + yaml.safe_dump({"backends": {f"{name}-tuned": kept}}, sort_keys=False, allow_unicode=True)
