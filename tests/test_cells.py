@@ -752,6 +752,8 @@ def test_a_long_build_serves_all_rounds(bench):
         (lambda q: 0.5 * -(-q // 1000), 1, 10_000, 10_000),
         (lambda q: 0.002 * q * (3 if q < 500 else 1), 1, 10_000, 2400),  # slow if they are few, and nobody says so
         (lambda q: 0.2 * q**0.5, 1, 10_000, 10_000),
+        (lambda q: 0.3 * -(-q // 500), 1, 5000, 5000),  # 4,800 take as long as these
+        (lambda q: 0.001 * q, 1, 3000, 3000),  # not worth a subset
         (lambda q: 0.05 * -(-q // 48), 1, 10_000, 1700),  # threads that share them
     ],
 )

@@ -148,6 +148,7 @@ def until_linear(ask, asked, least, total, limit_s, declared):
     -------
     asked : int
         A pass over more queries takes as much longer as they are more; or these are all, or no more can be answered in time.
+        Half of all are never a subset, where all can be asked.
     linear : bool
         In the last case, whether it was declared, or time has grown so from `FEWEST` queries on; otherwise True.
     """
@@ -165,10 +166,10 @@ def until_linear(ask, asked, least, total, limit_s, declared):
         if growth(asked, taken, more, longer) > 1 + LINEAR:  # a first pass of its size may compile, and any may be disturbed
             taken, longer = min(taken, ask(asked)), min(longer, ask(more))
         if abs(growth(asked, taken, more, longer) - 1) <= LINEAR:
-            break
+            return total if more == total <= 2 * asked else asked, True  # half of all saves too little to foretell the rest
         as_expected, doubt = False, 1 if longer * asked < taken * more else DOUBT
         asked, taken = more, longer
-    return asked, True
+    return total, True
 
 
 def growth(asked, taken, more, longer):
