@@ -10,7 +10,7 @@ import yaml
 
 from knnbench.results.callers import caller_notes, caller_rows
 from knnbench.results.curves import place_of, standing
-from knnbench.results.datasets import dataset_rows
+from knnbench.results.datasets import dataset_rows, remarks_of
 from knnbench.results.gather import gather
 from knnbench.results.machines import machine_notes
 from knnbench.results.pairs import compare
@@ -66,13 +66,8 @@ def main():
     numbers = {*config["suites"][config["suite"]].get("threads", ())} - {row["threads_asked"] for row in rows}
     notes += [f"No cell has {' or '.join(map(str, sorted(numbers)))} threads: there were not so many CPUs\n"] * bool(numbers)
     notes += [f"There is no {name}: {has['unavailable']}\n" for name, has in datasets.items() if "unavailable" in has]
-    notes += [
-        f"{name}: the neighbours that came with the file agree with ours for {attributes['hosted_neighbors_recall']:.4%}\n"
-        for name, attributes in datasets.items()
-        if attributes.get("hosted_neighbors_recall", 1) < 1
-    ]
     notes += [f"No ceiling of the {name}: {found['reason']}\n" for name, found in ceilings.items() if found["status"] != "ok"]
-    notes += [f"{name}: {remark}\n" for name, has in datasets.items() for remark in has.get("remarks", "").splitlines()]
+    notes += [f"{name}: {remark}\n" for name, has in datasets.items() for remark in remarks_of(has)]
     notes += machine_notes(record["machine"] for rounds in records.values() for record in rounds)
     figures = arguments.timings.parent / "figures"
     paths = "\n".join([str(arguments.timings), *(str(figures / f"{name}.*") for name in datasets)])

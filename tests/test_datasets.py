@@ -179,9 +179,9 @@ def test_rows_of_a_download_without_a_direction_are_left_out(tmp_path):
     assert set(renumber(np.full((9, 1), 5), dataset.kept).ravel()) == {-1}
     with h5py.File(tmp_path / "out.hdf5") as file:
         assert file.attrs["hosted_neighbors_recall"] == 1
-        assert file.attrs["remarks"].startswith(
-            "10 of 300 points and 1 of 9 queries of the file are zero and have no direction"
-        )
+        said = json.loads(file.attrs["remarks"])
+        assert len(said) == 1
+        assert said[0].startswith("10 of 300 points and 1 of 9 queries of the file are zero and have no direction")
     for part, what in ((train, "every row is zero"), (np.zeros(4), r"shape \(4,\)")):
         settings, receipt = download_of(tmp_path, train=np.zeros_like(part), test=test)
         with pytest.raises(Unavailable, match=what):
@@ -245,10 +245,11 @@ def test_what_float32_loses_is_kept_with_the_dataset(tmp_path):
     np.save(tmp_path / "a.npy", LOST["times"][0])
     done = make(tmp_path, {"metric": "manhattan", "source": "file", "train": "a.npy", "test": "a.npy"}, check=False)
     with h5py.File(tmp_path / "out.hdf5") as file:
-        said = file.attrs["remarks"].splitlines()
+        said = json.loads(file.attrs["remarks"])
         assert file.attrs["rows_merged"] == 1999 / 2000 and file.attrs["queries_changed"] > 0.9
-    assert len(said) == 2 and all(line in done.stdout for line in said) and "of 2,000 distinct points 1 are left" in said[0]
-    assert re.search(r"gives 9.*% of the queries other nearest neighbours .*; say centre: true", said[1])
+    assert len(said) == 3 and all(line in done.stdout for line in said) and "of 2,000 distinct points 1 are left" in said[1]
+    assert said[0].startswith("columns 0, 1 of 2 may be an index")
+    assert re.search(r"gives 9.*% of the queries other nearest neighbours .*; say centre: true", said[2])
 
 
 EARTH = np.random.default_rng(0).normal(size=(2000, 3)) * 5 + [4e6, 1e6, 5e6]  # metres from its middle, some metres apart

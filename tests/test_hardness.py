@@ -159,12 +159,12 @@ def table(has, ks=(1, 2, 50)):
 def test_a_row_per_dataset_and_k():
     size, rounded = ("data", "Data", "euclidean", 500, 4, 50), (0.25, 0.5)
     assert table(ATTRIBUTES | HARD) == [
-        (*size, 1, None, 4.0, 0.5, 0.125, 0.75, 1.5, *rounded),
-        (*size, 2, 2.5, 3.0, None, 0.125, 0.75, 1.5, *rounded),
-        (*size, 50, None, None, None, 0.125, 0.75, 1.5, *rounded),  # beyond what is kept
+        (*size, 1, None, 4.0, 0.5, 0.125, 0.75, 1.5, *rounded, None),
+        (*size, 2, 2.5, 3.0, None, 0.125, 0.75, 1.5, *rounded, None),
+        (*size, 50, None, None, None, 0.125, 0.75, 1.5, *rounded, None),  # beyond what is kept
     ]
-    assert table(ATTRIBUTES, [1]) == [(*size, 1, *[None] * 8)]  # a file of an earlier version
-    assert table({"distance": "euclidean", "unavailable": "no host"}, [1]) == [(*size[:3], *[None] * 3, 1, *[None] * 8)]
+    assert table(ATTRIBUTES, [1]) == [(*size, 1, *[None] * 9)]  # a file of an earlier version
+    assert table({"distance": "euclidean", "unavailable": "no host"}, [1]) == [(*size[:3], *[None] * 3, 1, *[None] * 9)]
 
 
 @pytest.fixture

@@ -70,6 +70,10 @@ class Backend:
     alone = ""  # why several threads may not call it at once; empty if they may
     lifts = False  # True if inner products of it are exact enough for lifted points (measure/lifted.py)
     at_least_k = None  # the search parameter in whose place the library, or the backend, takes K where K is larger
+    # Narrower numbers than float32, if it rounds points to them: "float16", "bfloat16" or "int8" (problem/narrow.py). A dataset
+    # that they do not hold is `unsupported`.
+    rounds_to = None
+    rounds_queries = True  # False if it compares queries as they are
     build = 0  # number of this build of the index: each has another seed, where the library takes one; 0: the library's own
 
     def __init__(self, metric, device, threads):
@@ -80,6 +84,15 @@ class Backend:
     def unsupported(self, k, n, d):
         """Say why `k` neighbours among `n` points in dimension `d` cannot be had; None if they can."""
         return None
+
+    def before_rounding(self, train):
+        """What is done to points and queries before they are rounded to `rounds_to`, such as centring or scaling by `train`.
+
+        Returns
+        -------
+        prepare : callable (points) -> ndarray, shape (rows, d), float32
+        """
+        return lambda points: points
 
     def threads_used(self):
         """Number of CPU threads that the library says it uses, or None if it cannot tell."""

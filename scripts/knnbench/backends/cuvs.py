@@ -37,6 +37,7 @@ class Backend(Base):
         self.handle = Resources()
         self.distances = {}
         self.dtype = PRECISIONS[precision]
+        self.rounds_to = "float16" if precision == "float16" else None
         self.lifts = precision == "float32"
 
     def unsupported(self, k, n, d):

@@ -5,6 +5,7 @@ import math
 import re
 
 import faiss
+import numpy as np
 
 from knnbench.backends.base import Backend as Base
 
@@ -85,6 +86,10 @@ class Backend(Base):
         self.codes = bool(re.search("PQ|SQ|RaBitQ", index))
         # Lifted points have neighbours that a graph does not find, and that codes do not tell apart.
         self.lifts = precision == "float32" and not self.graph and not self.codes
+        # Of an IVF what is left of points less their centres is rounded: the range of that nobody knows before.
+        code = STORED.get(precision, "" if "IVF" in index else re.split("[,_]", index)[-1])
+        self.rounds_to = next((name for name, stored in STORED.items() if stored == code), None)
+        self.rounds_queries = device == "gpu"
         if device == "gpu":
             self.alone = "FAISS's resources of a GPU, and what is searched with them, serve one thread at a time"
             if not ON_GPU:
@@ -152,6 +157,13 @@ class Backend(Base):
         if (self.codes or (self.device == "cpu" and self.precision in STORED)) and not multiplies:
             return "FAISS's quantizers know euclidean and inner product only"  # some raise, some end the process
         return None
+
+    def before_rounding(self, train):
+        if self.rounds_to != "int8":
+            return lambda points: points
+        low, high = train.min(axis=0), train.max(axis=0)  # which it finds in its training, for each coordinate
+        scale = 254 / np.where(high > low, high - low, 1)
+        return lambda points: ((points - low) * scale - 127).astype(np.float32)
 
     def threads_used(self):
         return faiss.omp_get_max_threads()

@@ -38,6 +38,7 @@ class Backend(Base):
         super().__init__(metric, device, threads)
         torch.zeros(1, device="cuda")
         self.dtype = STORED[precision]
+        self.rounds_to = None if precision == "tf32" else precision
 
     def unsupported(self, k, n, d):
         if self.metric.like not in ("euclidean", "angular"):  # unit vectors rank alike by both

@@ -81,6 +81,7 @@ class Backend(Base):
         self.batch = batch
         self.whole = batch == "all"
         self.precision = precision
+        self.rounds_to = precision if precision in ("bfloat16", "float16") else None
         self.own = threading.local()  # each thread's room for a matrix: a new one for each batch would be mapped anew
 
     def unsupported(self, k, n, d):
@@ -90,6 +91,20 @@ class Backend(Base):
             return "TensorFloat-32 is a GPU's"
         return None
 
+    def centre_of(self, points):
+        """A point near the mean rather than the mean: integers stay integers, which float32 squares exactly."""
+        sample = points[:1000]
+        if not self.metric.shifts:
+            return torch.zeros_like(sample[0])
+        nearest = torch.linalg.vector_norm(sample - sample.mean(0), dim=1).argmin()
+        return sample.index_select(0, nearest[None])[
+            0
+        ]  # not sample[nearest]: for that the host waits for a number of the device's
+
+    def before_rounding(self, train):
+        centre = self.centre_of(torch.from_numpy(train)).numpy()
+        return lambda points: points - centre
+
     def threads_used(self):
         return torch.get_num_threads()
 
@@ -97,11 +112,7 @@ class Backend(Base):
         self.train = torch.from_numpy(train).to(self.torch_device)
         yield "transfer"
         if self.metric.expanded:
-            # A point near the mean rather than the mean: integers stay integers, which float32 squares exactly.
-            sample = self.train[:1000]
-            nearest = torch.linalg.vector_norm(sample - sample.mean(0), dim=1).argmin()
-            # Not sample[nearest]: for that the host waits for a number of the device's.
-            self.centre = sample.index_select(0, nearest[None])[0] if self.metric.shifts else torch.zeros_like(sample[0])
+            self.centre = self.centre_of(self.train)
             self.weights = self.metric.weight(
                 OPERATIONS, self.train
             ).clone()  # a view would keep the points that are replaced next

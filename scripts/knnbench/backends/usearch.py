@@ -4,18 +4,13 @@ import numpy as np
 from usearch.index import MetricKind, search
 
 from knnbench.backends.base import Backend as Base
+from knnbench.problem.narrow import ROUND, bits_of_bfloat16
 
 # Of unit vectors the inner product ranks as the angle does, and divides nothing.
 METRICS = {"euclidean": MetricKind.L2sq, "angular": MetricKind.IP, "inner-product": MetricKind.IP}
 # Queries of a call. Its time for each grows with their number, and by more where that is a power of two: on two cores among
 # 100,000 points in dimension 10 it is 1.4 ms with 200 queries, 2 with 2,000 and 5 with 4,000.
 BATCH = 200
-
-
-def bits_of_bfloat16(values):
-    """float32 values rounded to bfloat16, to even, as the upper halves of their bits: NumPy has no such type."""
-    bits = values.view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 
 
 class Backend(Base):
@@ -33,12 +28,21 @@ class Backend(Base):
         super().__init__(metric, device, threads)
         self.precision = precision
         self.lifts = precision == "float32"
+        self.rounds_to = precision if precision in ROUND else None
 
     def unsupported(self, k, n, d):
         return None if self.metric.like in METRICS else f"USearch has no {self.metric.name} metric"
 
+    def scale_of(self, train):
+        """What points and queries are multiplied by before they are rounded."""
+        return 127 / (max(train.max(), -train.min()) or 1) if self.precision == "int8" else 1
+
+    def before_rounding(self, train):
+        scale = self.scale_of(train)
+        return lambda points: points * np.float32(scale)
+
     def fit(self, train):
-        self.scale = 127 / np.abs(train).max() if self.precision == "int8" else 1
+        self.scale = self.scale_of(train)
         self.train = self.to_query_device(train)
         yield "transfer"
         yield "train"

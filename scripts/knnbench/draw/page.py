@@ -95,7 +95,7 @@ def page(folder, claims, logs):
             here,
             results.points[results.points["dataset"] == name],
             controls[controls["dataset"] == name],
-            results.comparisons,
+            results,
             k,
             logs,
             columns,

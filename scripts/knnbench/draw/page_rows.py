@@ -11,6 +11,7 @@ from knnbench.draw.recalls import speeds_at_recalls
 from knnbench.measure.statuses import MISSING
 from knnbench.results.claims import overall
 from knnbench.results.curves import STANDS_AT
+from knnbench.results.datasets import BETWEEN
 from knnbench.results.findings import INTERVAL, break_even_words, findings, interval_of, number, order_of, seconds
 from knnbench.results.machines import machine_of, machine_words, setup_words, text_of
 from knnbench.results.pairs import UNDECIDED
@@ -256,8 +257,9 @@ def failed(points):
     return int((points["status"].isin(MISSING) & (points["residency"] == "host")).sum())
 
 
-def dataset_entry(name, rows, points, controls, comparisons, k, logs, columns):
+def dataset_entry(name, rows, points, controls, results, k, logs, columns):
     """What the page says of one dataset: of `rows` of Results.timings in words and charts, of all `points` in the table."""
+    comparisons, said = results.comparisons, results.datasets.reindex(columns=["dataset", "remarks"]).query("dataset == @name")
     first, answers = rows.iloc[0], []
     several = rows["machine"].nunique() > 1
     title = plain(first["title"])
@@ -286,6 +288,7 @@ def dataset_entry(name, rows, points, controls, comparisons, k, logs, columns):
         "name": name,
         "title": title,
         "words": f"{name}: {size}, {first['metric']} distance.",
+        "remarks": said["remarks"].dropna().iloc[0].split(BETWEEN) if said["remarks"].notna().any() else [],
         "answers": answers,
         "rows": [table_row(row, columns) for row in own.to_dict("records")],
         "failures": failures(own, logs, several),

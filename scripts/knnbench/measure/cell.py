@@ -23,6 +23,7 @@ from knnbench.measure.queries import choose_queries, measure_batches, measure_en
 from knnbench.measure.statuses import answer_of, classify, describe
 from knnbench.problem.datasets import Unavailable, read_dataset
 from knnbench.problem.metrics import METRICS
+from knnbench.problem.narrow import lost, not_held
 from knnbench.problem.recall import score
 from knnbench.system import gpu
 from knnbench.system.environment import LACKING, installed, mismatches, read_pins
@@ -140,7 +141,7 @@ def search(task, backend, dataset, memory, watch, reporter, point=None):
     ids = measure_queries(task, backend, queries[rows], reporter)
     reporter.add(noise=watch.report(), gpu_state=gpu_watch.report() if gpu_watch else None)
     memory.report("query")
-    grades = grade(task, dataset, rows, ids, reporter)
+    grades = grade(task, backend, dataset, rows, ids, reporter)
     # From here on there are numbers: what goes wrong below cannot take them away (statuses.conclude).
     reporter.add(graded=grades)
     write_answer(answer_of(task.out, point), rows, ids)
@@ -210,7 +211,7 @@ def prepare(task, reporter):
         raise
     imported_ns += time.perf_counter_ns() - start  # opening the device belongs to loading the library
     reporter.add(phases_ns={"import": imported_ns})
-    if reason:
+    if reason := reason or not_held(backend, dataset.train, dataset.test):
         raise NotMeasured("unsupported", reason)
     threads = backend.threads_used()
     reporter.add(threads=threads)
@@ -246,7 +247,7 @@ def size_of(path):
     return sum(each.stat().st_size for each in [path, *path.rglob("*")] if each.is_file())
 
 
-def grade(task, dataset, rows, ids, reporter):
+def grade(task, backend, dataset, rows, ids, reporter):
     """Score an answer to the queries of these numbers; the cell's status, reason and recall."""
     reporter.enter("score", UNTIMED_LIMIT_S)
     if dataset.own is not None:  # nobody is its own neighbour
@@ -257,7 +258,10 @@ def grade(task, dataset, rows, ids, reporter):
     recall, least = {"recall": grades["recall"]}, task.timing.min_recall
     if grades["recall"] >= least:
         return recall | {"status": "ok"}
-    return recall | {"status": "low_recall", "reason": f"recall {grades['recall']:.3f} is below {least:g}"}
+    return recall | {
+        "status": "low_recall",
+        "reason": f"recall {grades['recall']:.3f} is below {least:g}{lost(backend, dataset)}",
+    }
 
 
 def write_answer(path, rows, ids):

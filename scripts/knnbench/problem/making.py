@@ -13,10 +13,12 @@ import numpy as np
 
 from knnbench.problem.datasets import TRUTH_K, map_array, write_neighbors, write_points, write_unavailable
 from knnbench.problem.hardness import hardness
+from knnbench.problem.narrow import outside_float32
 from knnbench.problem.own_metrics import ignores_origin, metric_of
 from knnbench.problem.own_rows import choose_own, without_own
 from knnbench.problem.points import BLOCK_NUMBERS, DataError, covariance
 from knnbench.problem.recall import score
+from knnbench.problem.remarks import Columns, oddities
 from knnbench.problem.rounding import CHANGED, Rounding, centred, losses, mean
 from knnbench.problem.sources import load
 from knnbench.problem.truth import SPARE, exact_neighbors, rank
@@ -76,11 +78,25 @@ def make(settings, files, out):
         return give_up(receipt["reason"])
     if receipt and not Path(receipt["path"]).exists():  # to be unavailable would replace what was measured
         raise SystemExit(f"{receipt['path']} is gone; put it back, or delete {files[0]} to have it downloaded again")
+    remarks = []
+
+    def remark(*sentences):
+        """Say what is odd about the points; whoever reads of the dataset, reads it again."""
+        for sentence in filter(None, sentences):
+            remarks.append(sentence)
+            print(sentence)
+
     try:
 
-        def read():
-            """Points and queries as they came, centred if that is asked for; and the rest that `load` knows."""
+        def read(columns=None):
+            """Points and queries as they came, centred if that is asked for; and the rest that `load` knows.
+
+            A list `columns` gets the Columns of both, before they are centred.
+            """
             train, test, *more = load(settings, receipt.get("path"))
+            if columns is not None:
+                columns += [Columns(points) for points in (train, test) if points]
+                train, test, *_ = *(each.points for each in columns), None
             if settings.get("centre"):
                 train, test = (points and centred(points, centre) for points in (train, test))
             return train, test, *more
@@ -88,7 +104,9 @@ def make(settings, files, out):
         centre = mean(load(settings, receipt.get("path"))[0]) if settings.get("centre") else None
         if entry and entry.get("matrix") == "data":
             metric = metric_of(settings["metric"], entry, covariance(read()[0]))
-        train, test, hosted, origin, remarks = read()
+        columns = []
+        train, test, hosted, origin, found = read(columns)
+        remark(*found)
         own = choose_own(settings, train.shape[0]) if settings.get("self") else None
         rounding = Rounding(train, test)
         apart = "path" not in settings and "url" not in settings  # in files of their own
@@ -97,8 +115,9 @@ def make(settings, files, out):
         write_points(out, metric, rounding.train, rounding.test, origins, own, **about, **source)
     except DataError as error:
         return give_up(str(error))
-    remarks += filter(None, [rounding.remark()])
-    print("".join(f"{remark}\n" for remark in remarks), end="")
+    if settings["source"] in ("file", "url"):  # what is drawn is known
+        remark(*oddities(metric, *columns))
+    remark(rounding.remark())
 
     train = map_array(out, "train")
     with h5py.File(out, "r") as file:
@@ -122,14 +141,14 @@ def make(settings, files, out):
             f"{origin}: {metric.name} is {distances[query, rank_of]} for query {query} and point {neighbors[query, rank_of]};"
             " say which points it is for (domain), or repair them"
         )
+    remark(outside_float32(metric, train, test, neighbors))
     lost = losses(rounding, metric, read, neighbors, own)
     if lost.get("queries_changed", 0) >= CHANGED:
         remedy = "say centre: true" if ignores_origin(metric) and not settings.get("centre") else "scale or shift them"
-        remarks.append(
+        remark(
             f"float32, in which points are searched, gives {lost['queries_changed']:.2%} of the queries other nearest"
             f" neighbours than among the points as they came; {remedy}, or backends are exact for other points than yours"
         )
-        print(remarks[-1])
     agreement = None
     if hosted is not None:
         compared = min(hosted.shape[-1], k)
@@ -137,12 +156,13 @@ def make(settings, files, out):
             agreement = score(metric, train, test, hosted[..., :compared], compared, neighbors, distances)["recall"]
         except ValueError as error:
             return give_up(f"{origin}: its own neighbors cannot be compared: {error}; repair or remove them")
-        print(f"the file's own neighbours agree with ours for {agreement:.4%} of the ids, ties counted as equal")
+        said = f"the file's own neighbours agree with ours for {agreement:.4%} of the ids, ties counted as equal"
+        (remark if agreement < 1 else print)(said)
     start = time.perf_counter()
     hard = hardness(metric, train, test, distances)
     print(f"how hard that was: {time.perf_counter() - start:.1f} s")
-    remarks = "\n".join(remarks) or None
-    write_neighbors(out, neighbors, distances, hosted_neighbors_recall=agreement, remarks=remarks, **lost, **hard)
+    said = {"hosted_neighbors_recall": agreement, "remarks": json.dumps(remarks) if remarks else None}
+    write_neighbors(out, neighbors, distances, **said, **lost, **hard)
 
 
 def not_a_number(metric, train, test):

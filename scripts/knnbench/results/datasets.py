@@ -1,14 +1,24 @@
-"""A row per dataset and K of a suite: how hard it is, whoever searches it."""
+"""A row per dataset and K of a suite: how hard it is, whoever searches it, and what is odd about it."""
 
+import json
 import math
 
 BY_K = ("lid", "relative_contrast", "ties")
 OF_ALL = ("duplicates", "norm_spread", "query_distance_ratio", "rows_merged", "queries_changed")
 
 
+BETWEEN = " | "  # remarks in a cell of the table
+
+
 def known(value):
     """A number of a dataset file; None where it has none."""
     return None if value is None or math.isnan(value) else float(value)
+
+
+def remarks_of(has):
+    """What its attributes say is odd about a dataset: a list of str."""
+    text = has.get("remarks", "[]")
+    return json.loads(text) if text.startswith("[") else text.splitlines()  # as files of earlier versions have them
 
 
 def dataset_rows(config, datasets):
@@ -36,6 +46,7 @@ def dataset_rows(config, datasets):
             "n_neighbors": k,
             **{column: known(has[column][k - 1]) if k <= len(has.get(column, ())) else None for column in BY_K},
             **{column: known(has.get(column)) for column in OF_ALL},
+            "remarks": BETWEEN.join(remarks_of(has)) or None,
         }
         for name, has in datasets.items()
         for k in config["suites"][config["suite"]]["n_neighbors"]

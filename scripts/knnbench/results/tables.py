@@ -25,7 +25,7 @@ TEXT = (
     *("precision", "environment", "versions", "parameters", "node", "cpu", "governor", "gpu", "gpu_slowed_by"),
     *("dataset_sha256", "started", "ended"),
     *("origin", "machine", "faster", "slower", "verdict", "claim", "says", "missing", "left_out"),
-    *("name", "source", "along", "sizes", "time", "before", "after", "baseline_status", "why", "between"),
+    *("name", "source", "along", "sizes", "time", "before", "after", "baseline_status", "why", "between", "remarks"),
 )
 # What the ends of an interval are made from: values of query_interval.
 MODERATED, OTHERS, OWN, ONE_ROUND = "moderated", "others' rounds", "own rounds", "one round"
@@ -44,7 +44,7 @@ BATCH = ("dataset", "backend", "device", "residency", "n_neighbors", "machine", 
 BATCH += ("p99_s", "first_s", "queries_per_s")
 COMPARISON = (*SEARCH, "faster", "slower", "ratio", "ratio_low", "ratio_high", "confidence", "verdict")
 DATASET = ("dataset", "title", "metric", "n", "d", "queries", "n_neighbors", "lid", "relative_contrast", "ties", "duplicates")
-DATASET += ("norm_spread", "query_distance_ratio", "rows_merged", "queries_changed")
+DATASET += ("norm_spread", "query_distance_ratio", "rows_merged", "queries_changed", "remarks")
 # What a name has for figures and tables.
 WORDS = {"family": "label", "dataset": "title"}
 
