@@ -154,6 +154,17 @@ def test_arguments_of_a_search_are_made_once_for_each_setting_and_k(libraries):
     assert sizes == [32, 100, 32, 100, 128, 128, 128, 128] and libraries.made["SearchParams"] == 4
 
 
+@pytest.mark.parametrize(("scale", "halves"), [(1, True), (1e3, False)])
+def test_squares_that_float16_does_not_hold_are_float32_s(libraries, scale, halves):
+    """In the tables and the coarse search of cuVS's IVF-PQ."""
+    backend = importlib.import_module("knnbench.backends.cuvs_index").Backend(METRICS["euclidean"], "gpu", 1, index="ivf_pq")
+    list(backend.fit(POINTS * np.float32(scale)))
+    ask(backend, QUERIES, 5)
+    assert [np.float16 in vars(each)["arguments"].values() for each in libraries.given if hasattr(each, "arguments")] == [
+        halves
+    ]
+
+
 def test_flashlib_s_points_are_filled_up_in_the_fit(libraries):
     backend = fitted("flashlib")
     assert (ask(backend, QUERIES, 5) == nearest(POINTS, QUERIES, 5)).all()

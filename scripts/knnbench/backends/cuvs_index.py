@@ -8,11 +8,12 @@ from cuvs.neighbors import cagra, ivf_flat, ivf_pq, refine
 
 from knnbench.backends.cuvs import METRICS
 from knnbench.backends.cuvs import Backend as BruteForce
+from knnbench.problem.narrow import LARGEST
 
 INDEXES = {"cagra": cagra, "ivf_flat": ivf_flat, "ivf_pq": ivf_pq}
 IDS = {"cagra": torch.uint32, "ivf_flat": torch.int64, "ivf_pq": torch.int64}
 NONE = 2**31 - 1  # what stands where nothing was found is no smaller, or negative, in each of these types
-# Tables and coarse search in half precision, as its authors recommend for speed.
+# Tables and coarse search in half precision, as its authors recommend for speed; these hold squared distances and norms.
 HALVES = {"lut_dtype": np.float16, "coarse_search_dtype": np.float16}
 
 
@@ -30,7 +31,7 @@ class Backend(BruteForce):
         super().__init__(metric, device, threads)
         self.lifts = False  # lifted points have neighbours that a graph does not find
         self.kind, self.module = index, INDEXES[index]
-        self.parameters, self.lists_per_sqrt = build, lists_per_sqrt
+        self.parameters, self.lists_per_sqrt, self.halves = build, lists_per_sqrt, {}
         self.at_least_k = "itopk_size" if index == "cagra" else None
         self.set_search()
 
@@ -49,10 +50,20 @@ class Backend(BruteForce):
         self.synchronize()
         yield "transfer"
         parameters = self.module.IndexParams(metric=METRICS[self.metric.like], **self.index_parameters(len(train)))
-        self.train = points  # CAGRA looks at them, and so does who refines
+        self.take(points)
         self.index = self.module.build(parameters, points, resources=self.handle)
         yield "train"
         yield "add"
+
+    def take(self, points):
+        """Keep the points, which CAGRA looks at, and who refines; float16 only where it holds their squared norms.
+
+        Where it does not, cuVS takes float32 for the search by which its own CAGRA is built (cagra_build.cuh).
+        """
+        self.train = points
+        if self.kind == "ivf_pq":
+            most = max(float(points.max()), -float(points.min()))
+            self.halves = HALVES if points.shape[1] * most**2 <= LARGEST["float16"] else {}
 
     def save(self, path):
         path.mkdir()
@@ -68,16 +79,16 @@ class Backend(BruteForce):
         else:
             self.index = self.module.load(file, resources=self.handle)
         if self.kind == "ivf_pq":
-            self.train = self.to_query_device(np.load(path / "points.npy"))
+            self.take(self.to_query_device(np.load(path / "points.npy")))
 
     def set_search(self, refine_ratio=1, **search):
         """Take arguments of SearchParams, and for IVF-PQ how many times K candidates are ranked again by their points."""
-        self.refine_ratio, self.search = refine_ratio, (HALVES | search if self.kind == "ivf_pq" else search)
+        self.refine_ratio, self.search = refine_ratio, search
         self.parameters_of = {}  # made once for each K: in calls of some 50 us it would be seen
 
     def search_parameters(self, k):
         if k not in self.parameters_of:
-            search = self.search
+            search = self.halves | self.search
             if self.kind == "cagra":  # it keeps itopk_size candidates, 64 if nothing is said, and wants K of them at least
                 search = search | {"itopk_size": max(k, search.get("itopk_size", 64))}
             self.parameters_of[k] = self.module.SearchParams(**search)

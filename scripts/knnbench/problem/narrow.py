@@ -61,8 +61,8 @@ def not_held(backend, train, queries):
             )
         if vanished > VANISHED * others:
             return (
-                f"{kind} has nothing between 0 and {SMALLEST[kind]}, and makes 0 of {100 * vanished / others:.3g}% of the numbers of"
-                f" the {words} that are not 0; scale them, or search in float32"
+                f"{kind} has nothing between 0 and {SMALLEST[kind]}, and makes 0 of {100 * vanished / others:.3g}% of the"
+                f" numbers of the {words} that are not 0; scale them, or search in float32"
             )
     return None
 
