@@ -24,7 +24,11 @@ class Backend(Base):
     def __init__(self, metric, device, threads, what="", when="query"):
         super().__init__(metric, device, threads)
         self.what, self.when, self.effort = what, when, PERFECT
+        self.rounds_to = "int8" if what == "int8" else None
         self.misbehave("open")
+
+    def before_rounding(self, train):
+        return lambda points: 1000 * points
 
     def misbehave(self, stage):
         if stage != self.when:

@@ -495,6 +495,7 @@ def test_time_limits_end_what_cannot_be_interrupted(bench, what, when, status):
         ("shape", "failed", "the answer has shape"),
         ("fewer", "failed", "the answer has shape (10, 4)"),
         ("unsupported", "unsupported", "only on Sundays"),
+        ("int8", "unsupported", "int8 ends at 127 and does not hold 7"),
         ("threads", "failed", "threads"),
         ("print", "ok", ""),
     ],

@@ -141,11 +141,28 @@ LARGE = 100 * np.mean(np.abs(NORMAL) > 0.6552)
             f"^float16 ends at 65,504 and does not hold {LARGE:.3g}% of the numbers of the points",
         ),
         ("float16", POINTS, 1e5 * POINTS, "of the numbers of the queries"),
-        ("float16", np.vstack([POINTS, np.full((1, 5), 7e4, "f4")]), POINTS, r"does not hold 0\.249% .* up to 7e\+04"),
-        ("float16", 1e-9 * POINTS, POINTS, r"float16 has nothing between 0 and 6e-08, and makes 0 of 100% of the numbers"),
+        (
+            "float16",
+            np.vstack([POINTS, np.full((10, 5), 7e4, "f4")]),
+            POINTS,
+            r"2\.44% .* \(in 2\.44% of these\), .* up to 7e\+04",
+        ),
+        (
+            "float16",
+            beside(np.full(400, 1e6)).astype("f4"),
+            POINTS,
+            r"16\.7% of the numbers of the points \(in 100% of these\)",
+        ),
+        (
+            "float16",
+            1e-9 * POINTS,
+            POINTS,
+            "float16 leaves 1 of 400 points distinct and makes 0 of 100% of their numbers, .* 6e-08",
+        ),
+        ("float16", POINTS + np.float32(3e4), POINTS, r"float16 leaves \d of 400 points distinct; scale or shift"),
         ("bfloat16", np.full((3, 2), 3.4e38, "f4"), POINTS[:, :2], r"bfloat16 ends at 3\.38953e\+38"),
         ("int8", POINTS, 1e3 * POINTS, "int8 ends at 127 and does not hold"),
-        ("int8", 1e-3 * POINTS, POINTS, "int8 has nothing between 0 and a 127th of the largest"),
+        ("int8", 1e-3 * POINTS, POINTS, "int8 leaves 1 of 400 points distinct and makes 0 of 100% .* a 127th of the largest"),
     ],
 )
 def test_a_type_that_does_not_hold_numbers_is_refused_with_their_share(kind, points, queries, words):
@@ -162,6 +179,8 @@ def assert_matches(text, words):
         (Narrow(None), 1e30 * POINTS, POINTS),
         (Narrow("float16"), 1.5e4 * POINTS, 1.5e4 * POINTS),
         (Narrow("float16"), np.maximum(POINTS, 0), POINTS),
+        (Narrow("float16"), np.vstack([POINTS, [[1e6, 0, 0, 0, 0]]]).astype("f4"), POINTS),  # whom nobody finds, and all others
+        (Narrow("float16"), beside(np.full(400, 1e-9)).astype("f4"), beside(np.zeros(400)).astype("f4")),
         (Narrow("float16"), np.where(RANDOM.random(POINTS.shape) < 0.1, 1e-9, POINTS).astype("f4"), POINTS),
         (Narrow("float16", rounds_queries=False), POINTS, 1e30 * POINTS),
         (Narrow("bfloat16"), 1e30 * POINTS, POINTS),
@@ -184,9 +203,14 @@ def test_rounding_is_that_of_the_types():
 
 def test_a_poor_answer_has_its_cause():
     """Of a type that makes points one, of squares that float32 does not hold; nothing where nothing is lost."""
-    far = SimpleNamespace(train=POINTS + np.float32(1e4), metric=METRICS["euclidean"])
-    assert "; bfloat16 leaves " in (words := lost(Narrow("bfloat16"), far)) and "of 400 points distinct" in words
     near = np.argsort(((POINTS[:20, None] - POINTS) ** 2).sum(-1), axis=1)
+    far = SimpleNamespace(train=POINTS + np.float32(1e4), test=POINTS[:20] + np.float32(1e4), neighbors=near[:, 1:])
+    said = re.search(
+        r"^; bfloat16 leaves (\d+) of 400 points distinct, and moves a neighbour by (\S+) where a query is (\S+) away",
+        lost(Narrow("bfloat16"), far),
+    )
+    assert lost(Narrow("bfloat16"), SimpleNamespace(train=POINTS, test=POINTS[:20], neighbors=near[:, 1:])) == ""
+    assert int(said[1]) < 40 and float(said[2]) > 10 and 0.5 < float(said[3]) < 2
     for scale, metric, found in (
         (1, "euclidean", False),
         (1e20, "euclidean", True),

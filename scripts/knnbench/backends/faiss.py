@@ -26,6 +26,7 @@ CUBLAS_TF32_TENSOR_OP_MATH = 3  # cublas_api.h, cublasMath_t
 # How the CPU's flat index stores other numbers than float32, by the index factory; the GPU's has an option for float16 only.
 STORED = {"float16": "SQfp16", "bfloat16": "SQbf16", "int8": "SQ8"}
 PRECISIONS = {"cpu": {"float32", *STORED}, "gpu": {"float32", "tf32", "float16"}}
+CENTRES = 256  # that stand for those of an IVF before it has any
 BLAS_FROM_NUMBERS = faiss.cvar.distance_compute_blas_threshold  # FAISS's own choice
 ON_GPU = hasattr(faiss, "StandardGpuResources")
 if ON_GPU:  # the GPU build is installed with PyTorch, whose tensors it takes where they are
@@ -86,9 +87,10 @@ class Backend(Base):
         self.codes = bool(re.search("PQ|SQ|RaBitQ", index))
         # Lifted points have neighbours that a graph does not find, and that codes do not tell apart.
         self.lifts = precision == "float32" and not self.graph and not self.codes
-        # Of an IVF what is left of points less their centres is rounded: the range of that nobody knows before.
-        code = STORED.get(precision, "" if "IVF" in index else re.split("[,_]", index)[-1])
+        code = STORED.get(precision, re.split("[,_]", index)[-1])
         self.rounds_to = next((name for name, stored in STORED.items() if stored == code), None)
+        if "IVF" in index and self.rounds_to == "int8":
+            self.rounds_to = None  # it finds the range of what is left of points in its training
         self.rounds_queries = device == "gpu"
         if device == "gpu":
             self.alone = "FAISS's resources of a GPU, and what is searched with them, serve one thread at a time"
@@ -159,11 +161,15 @@ class Backend(Base):
         return None
 
     def before_rounding(self, train):
-        if self.rounds_to != "int8":
-            return lambda points: points
-        low, high = train.min(axis=0), train.max(axis=0)  # which it finds in its training, for each coordinate
-        scale = 254 / np.where(high > low, high - low, 1)
-        return lambda points: ((points - low) * scale - 127).astype(np.float32)
+        if "IVF" in self.factory:  # which rounds what is left of a point less the centre of its list, such as a point near it
+            centres = train[:: max(1, len(train) // CENTRES)][:CENTRES]
+            squares = (centres * centres).sum(axis=1)
+            return lambda points: points - centres[(squares - 2 * points @ centres.T).argmin(axis=1)]
+        if self.rounds_to == "int8":  # scaled to the range of each coordinate, which it finds in its training
+            low, high = train.min(axis=0), train.max(axis=0)
+            scale = 254 / np.where(high > low, high - low, 1)
+            return lambda points: ((points - low) * scale - 127).astype(np.float32)
+        return lambda points: points
 
     def threads_used(self):
         return faiss.omp_get_max_threads()

@@ -3,14 +3,15 @@
 import numpy as np
 
 LARGEST = {"float16": 65_504, "bfloat16": (2 - 2**-7) * 2.0**127, "int8": 127}
-SMALLEST = {"float16": "6e-08", "bfloat16": "9e-41", "int8": "a 127th of the largest"}  # that is not rounded to 0
-# Share of numbers beyond the largest that no answer suffers from: infinite ones spoil answers to all, and what is cut to the
-# range of int8 is near its end.
-BEYOND = {"float16": 0, "bfloat16": 0, "int8": 0.01}
-VANISHED = 0.5  # share of the numbers that are rounded to 0, and are not 0: those of most, and nothing is left to compare
+SMALLEST = {"float16": "6e-08", "bfloat16": "9e-41", "int8": "a 127th of the largest"}  # what is nearer to 0 becomes 0, about
+# int8 is cut to its range, which those queries bear that are a little outside of the points'; the others become infinite.
+ROOM = {"float16": 1, "bfloat16": 1, "int8": 2}
+BEYOND = 0.01  # share of points, or of queries, with a number beyond the largest: an infinite one spoils no answer but its own
+DISTINCT = 0.1  # share of a sample of points that has to be told apart
+SAMPLE = 1000  # of points
 NUMBERS = 2**20  # that are looked at at once
+FEW_MERGED, MOVED = 0.01, 0.1  # share of that sample, and of a neighbour's distance, that no answer is poor for
 ASKED, K = 100, 10  # queries whose neighbours are looked at, and how many of them
-POINTS = 1000  # that are looked at after an answer was poor
 OUTSIDE = 0.01  # share of neighbours whose keys float32 does not hold
 
 
@@ -28,7 +29,7 @@ ROUND = {
 
 
 def not_held(backend, train, queries):
-    """Say which numbers of points or queries are beyond the type that a backend rounds them to; None if it holds them.
+    """Say which share of points or queries the type that a backend rounds them to does not hold; None if it holds them.
 
     Parameters
     ----------
@@ -44,27 +45,38 @@ def not_held(backend, train, queries):
         return None
     prepare = backend.before_rounding(train)
     for points, words in ((train, "points"), (queries, "queries"))[: 1 + backend.rounds_queries]:
-        beyond, vanished, others, most = 0, 0, 0, 0.0
+        numbers, rows, most = 0, 0, 0.0
         step = max(1, NUMBERS // points.shape[1])
         for start in range(0, len(points), step):
             exact = prepare(points[start : start + step])
-            with np.errstate(over="ignore"):
-                rounded = ROUND[kind](exact)
-            beyond += np.count_nonzero(np.abs(rounded) > LARGEST[kind])
-            vanished += np.count_nonzero((rounded == 0) & (exact != 0))
-            others += np.count_nonzero(exact)
+            beyond = np.abs(rounded_to(kind, exact)) > ROOM[kind] * LARGEST[kind]
+            numbers, rows = numbers + np.count_nonzero(beyond), rows + np.count_nonzero(beyond.any(axis=1))
             most = max(most, float(np.abs(exact).max()))
-        if beyond > BEYOND[kind] * points.size:
+        if rows > BEYOND * len(points):
+            shares = [f"{100 * share:.3g}%" for share in (numbers / points.size, rows / len(points))]
             return (
-                f"{kind} ends at {LARGEST[kind]:,.6g} and does not hold {100 * beyond / points.size:.3g}% of the numbers of the"
-                f" {words}, which go up to {most:.3g}; scale them, or search in float32"
+                f"{kind} ends at {LARGEST[kind]:,.6g} and does not hold {shares[0]} of the numbers of the {words}"
+                f" (in {shares[1]} of these), which go up to {most:.3g}; scale them, or search in float32"
             )
-        if vanished > VANISHED * others:
-            return (
-                f"{kind} has nothing between 0 and {SMALLEST[kind]}, and makes 0 of {100 * vanished / others:.3g}% of the"
-                f" numbers of the {words} that are not 0; scale them, or search in float32"
-            )
-    return None
+    before, after, words = told_apart(kind, prepare, train)
+    return f"{words}; scale or shift them, or search in float32" if after < DISTINCT * before else None
+
+
+def rounded_to(kind, values):
+    with np.errstate(over="ignore"):
+        return ROUND[kind](values)
+
+
+def told_apart(kind, prepare, train):
+    """How many of a sample of points differ before and after they are rounded to a type, and this in words."""
+    exact = prepare(train[:: max(1, len(train) // SAMPLE)][:SAMPLE])
+    rounded = rounded_to(kind, exact)
+    before, after = (len(np.unique(each, axis=0)) for each in (exact, rounded))
+    zeros = np.count_nonzero((rounded == 0) & (exact != 0)) / max(1, np.count_nonzero(exact))
+    words = f"{kind} leaves {after:,} of {before:,} points distinct"
+    if zeros > 0.5:  # of numbers near 0 some always are
+        words += f" and makes 0 of {100 * zeros:.3g}% of their numbers, for it has nothing nearer to 0 than {SMALLEST[kind]}"
+    return before, after, words
 
 
 def lost(backend, dataset):
@@ -75,21 +87,20 @@ def lost(backend, dataset):
     backend : Backend
     dataset : Dataset
     """
-    train = dataset.train
     if not backend.searches:
         return ""
-    if kind := backend.rounds_to:
-        exact = backend.before_rounding(train)(train[:: max(1, len(train) // POINTS)][:POINTS])
-        rounded = ROUND[kind](exact)
-        before, after = (len(np.unique(each, axis=0)) for each in (exact, rounded))
-        moved = np.sqrt(np.mean((rounded - exact) ** 2, dtype=np.float64))
-        spread = np.sqrt(np.mean((exact - exact.mean(axis=0)) ** 2, dtype=np.float64))
-        return (
-            f"; {kind} leaves {after:,} of {before:,} points distinct and moves their numbers by {moved / (spread or 1):.2g} of"
-            " their standard deviation"
-        )
-    words = outside_float32(dataset.metric, train, dataset.test, dataset.neighbors)
-    return f"; {words}" if words else ""
+    train, queries, kind = dataset.train, dataset.test, backend.rounds_to
+    if kind is None:
+        words = outside_float32(dataset.metric, train, queries, dataset.neighbors)
+        return f"; {words}" if words else ""
+    prepare = backend.before_rounding(train)
+    nearest = prepare(train[dataset.neighbors[:ASKED, 0]])
+    apart = np.median(np.linalg.norm(prepare(queries[:ASKED]) - nearest, axis=1))
+    moved = np.median(np.linalg.norm(rounded_to(kind, nearest) - nearest, axis=1))
+    before, after, words = told_apart(kind, prepare, train)
+    if after > (1 - FEW_MERGED) * before and moved < MOVED * apart:  # then the answer is poor for something else
+        return ""
+    return f"; {words}, and moves a neighbour by {moved:.2g} where a query is {apart:.2g} away"
 
 
 def outside_float32(metric, train, queries, neighbors):
