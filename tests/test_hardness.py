@@ -1,5 +1,6 @@
 """How hard a dataset is: numbers that are known by hand, or by what the points were drawn from."""
 
+import json
 import math
 import shutil
 
@@ -16,7 +17,7 @@ from knnbench.problem.hardness import hardness, local_dimensions
 from knnbench.problem.metrics import METRICS, PAGE
 from knnbench.problem.points import check_points
 from knnbench.problem.truth import exact_neighbors
-from knnbench.results.datasets import dataset_rows
+from knnbench.results.datasets import dataset_rows, remarks_of
 from knnbench.results.folder import read
 from knnbench.results.tables import DATASET, read_csv
 
@@ -151,6 +152,9 @@ HARD = {
 }
 
 
+REMARKS = ["column 3 of 4 may be an index; <leave> it out", "read as 500 points x 4"]
+
+
 def table(has, ks=(1, 2, 50)):
     config = {"datasets": {"data": {"title": "Data"}}, "suite": "s", "suites": {"s": {"n_neighbors": list(ks)}}}
     return [tuple(row.values()) for row in dataset_rows(config, {"data": has})]
@@ -176,6 +180,7 @@ def results(tmp_path):
     timings.to_csv(folder / "timings.csv", index=False)
     config = yaml.safe_load((folder / "config.yaml").read_text())
     values = {"lid": np.full(10, 3.25), "relative_contrast": np.full(10, 4.5), "ties": np.full(10, 0.25)}
+    values["remarks"] = json.dumps(REMARKS)
     rows = dataset_rows(config, {"toy-euclidean": ATTRIBUTES | HARD | values})
     pd.DataFrame(rows, columns=DATASET, dtype=object).to_csv(folder / "datasets.csv", index=False)
     return folder
@@ -198,6 +203,20 @@ def test_the_page_says_it(results, tmp_path):
         section.count("<svg") == 1 and section.count('aria-roledescription="point"') == 4 and title in section.split("<svg")[1]
     )
     assert '<a href="#hardness">' in text
+
+
+def test_remarks_are_read_in_the_table_and_on_the_page(results, tmp_path):
+    assert set(read(results).datasets["remarks"]) == {" | ".join(REMARKS)}
+    section = page(results, tmp_path).split('data-dataset="toy-euclidean"')[1].split("</section>")[0]
+    assert "<li>column 3 of 4 may be an index; &lt;leave&gt; it out</li><li>read as 500 points x 4</li>" in section
+    for text, found in (
+        ("", []),
+        (json.dumps(REMARKS), REMARKS),
+        ("as earlier files\nhave them", ["as earlier files", "have them"]),
+    ):
+        assert remarks_of({"remarks": text} if text else {}) == found
+    pd.read_csv(results / "datasets.csv", dtype=object).drop(columns="remarks").to_csv(results / "datasets.csv", index=False)
+    assert "What is odd about its points" not in page(results, tmp_path)
 
 
 def test_earlier_results_say_nothing_of_it(tmp_path):
