@@ -10,6 +10,8 @@ from itertools import groupby
 from pathlib import Path
 
 from knnbench.config.suite import AUTO, cells, rounds_of
+from knnbench.problem.download import file_name
+from knnbench.problem.sources import preview
 from knnbench.system import machine
 from knnbench.workflow import plan
 from knnbench.workflow.progress import in_words
@@ -32,6 +34,9 @@ def main():
     chosen = plan.affordable(expected, config["timing"])
     sizes = {name: plan.size_of(name, settings) for name, settings in config["datasets"].items()}
 
+    for name, settings in config["datasets"].items():
+        if settings["source"] == "file":
+            print(f"{name}:", *preview(settings), sep="\n  ", end="\n\n")
     print(f"{'dataset':18} {'backend':26} cells  done  skipped        time    memory     index")
     total = disk = 0.0
     for (dataset, backend, device), group in groupby(expected, place):
@@ -51,7 +56,7 @@ def main():
     making = sum(plan.dataset_s(sizes[name], facts["cpus"]) for name in new)
     disk += sum(plan.dataset_bytes(sizes[name], config["truth_k"]) for name in new)
     urls = {config["datasets"][name]["url"]: sizes[name].megabytes for name in new if "url" in config["datasets"][name]}
-    megabytes = sum(each for url, each in urls.items() if not Path(resources, "downloads", Path(url).name).exists())
+    megabytes = sum(each for url, each in urls.items() if not Path(resources, "downloads", file_name(url)).exists())
     disk += megabytes * 1e6
     rest = arguments.environments * plan.ENVIRONMENT_S + plan.CEILINGS_S + plan.FIGURE_S * (len(sizes) + 1)
     most = max((each.host_bytes for each in expected), default=0)

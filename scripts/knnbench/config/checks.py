@@ -12,15 +12,16 @@ from knnbench.config.settings import builds_of, points_of
 from knnbench.config.suite import CHARTS, SUITE_FIGURES, THREADS, own_files
 from knnbench.config.values import ConfigError, complete, require_file, require_known, suggest
 from knnbench.problem.datasets import TRUTH_K
+from knnbench.problem.download import file_name
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.own_metrics import ignores_origin, metric_of
 from knnbench.problem.points import DataError, Stream, check_form
-from knnbench.problem.readers import open_rows
+from knnbench.problem.readers import READERS, named_format, open_rows
 from knnbench.problem.sources import places
 
 # Keys of a dataset besides metric, source, title and license: those it must have and those it may have.
 DRAWN = ({"n", "d"}, {"queries", "seed", "offset", "self", "centre"})
-OF_FILES = {"train", "test", "rows", "split", "seed", "zero_rows", "self", "centre"}
+OF_FILES = {"format", "train", "test", "rows", "split", "seed", "zero_rows", "self", "centre"}
 SOURCE_KEYS = {
     "normal": DRAWN,
     "uniform": DRAWN,
@@ -194,6 +195,11 @@ def check_dataset(name, settings, hint=""):
     if surplus := sorted(given - required - optional):
         allowed = ", ".join(sorted(required | optional))
         raise ConfigError(f"datasets.{name}: source {source!r} does not use {', '.join(surplus)}; it takes {allowed}")
+    if source == "url" and "format" not in settings and not named_format(file_name(settings["url"])):
+        raise ConfigError(
+            f"datasets.{name}.url: {settings['url']} does not end in the name of a format that is known, and nothing was"
+            f" downloaded; say format: one of {', '.join(READERS)}"
+        )
     if {"test", "split"} <= given:
         raise ConfigError(f"datasets.{name}: queries come from test, or by split from train; leave one of them out")
     if own and (surplus := sorted({"test", "split"} & given)):
@@ -258,7 +264,7 @@ def read_header(name, settings, part):
     """
     try:
         path, array = places(settings)[part]
-        points = open_rows(path, array)
+        points = open_rows(path, array, settings.get("format"))
         if isinstance(points, Stream) and callable(points.n):
             return None, points.d
         check_form(points.shape, points.dtype, f"{part} of {path}")

@@ -3,13 +3,12 @@
 import fnmatch
 import itertools
 from dataclasses import dataclass
-from pathlib import Path
 
 from knnbench.config.names import tell_apart
 from knnbench.config.settings import points_of
 from knnbench.config.values import ConfigError, require_known
 from knnbench.config.variants import builds_of_suite, devices_of
-from knnbench.problem.download import second_name
+from knnbench.problem.download import file_name, second_name
 
 CHARTS = ("recall", "build", "break-even", "batches", "memory", "phases")  # of every dataset, besides its speeds
 SUITE_FIGURES = ("roofline", "scaling")
@@ -135,7 +134,7 @@ def figures(config):
 def downloads(config):
     """List the files to download; datasets that name the same address share one.
 
-    A file is kept, and looked for in a mirror, by the name at the end of its address. Where several addresses end in one name,
+    A file is kept, and looked for in a mirror, by the name that its address has for it (`file_name`). Where several addresses end in one name,
     the first in the configuration has it, and the name of every other one gets eight digits of the SHA-256 of its address.
 
     Returns
@@ -152,7 +151,7 @@ def downloads(config):
         if "url" not in settings:
             continue
         url, digest = settings["url"], settings.get("sha256", "").lower()
-        plain = Path(url).name
+        plain = file_name(url)
         file = plain if files.get(plain, (url,))[0] == url else second_name(url)
         _, known_digest = files.get(file, (url, ""))
         if digest and known_digest and digest != known_digest:

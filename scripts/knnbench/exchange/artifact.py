@@ -16,6 +16,7 @@ from knnbench.exchange import crate
 from knnbench.exchange.published import keep
 from knnbench.exchange.version import CODE, code_version
 from knnbench.measure.statuses import NOT_RUN
+from knnbench.problem.download import file_name
 from knnbench.results.machines import text_of, whole_machine
 from knnbench.results.tables import read_csv
 from knnbench.system.archive import pack
@@ -135,7 +136,7 @@ def copy_data(datasets, receipts, timings, out, wanted):
     files : list of str, what is not put in
     """
     # Receipts of earlier versions do not say what was asked for.
-    known = {receipt.get("asked", Path(receipt["url"]).name): receipt for receipt in receipts if receipt["status"] == "ok"}
+    known = {receipt.get("asked", file_name(receipt["url"])): receipt for receipt in receipts if receipt["status"] == "ok"}
     file_of = {url: file for file, (url, _) in downloads({"datasets": datasets}).items()}
     lacking, sources = [], {}
     for name, settings in datasets.items():
@@ -143,7 +144,7 @@ def copy_data(datasets, receipts, timings, out, wanted):
         own = own_files(settings)
         files = {key: f"data/{name}.{key}{ending(source)}" for key, source in own.items()}
         url = settings.get("url", "")
-        if len(rows) and (receipt := known.get(url, known.get(Path(url).name))):
+        if len(rows) and (receipt := known.get(url, known.get(file_name(url)))):
             settings["sha256"] = receipt["sha256"]
             sources[f"data/{file_of[url]}"] = Path(receipt["path"])
         if own and not (wanted and len(rows)):

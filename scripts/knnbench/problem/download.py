@@ -5,8 +5,10 @@ import fcntl
 import hashlib
 import http.client
 import os
+import re
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -35,9 +37,17 @@ def address(url, mirror, name):
     return there if mirror and os.path.isfile(there) else url
 
 
+def file_name(url):
+    """Name of the file of an address: what its path ends in, or, if that is no name of a file, what its query names."""
+    parts = urllib.parse.urlsplit(url)
+    plain = Path(parts.path).name
+    asked = [re.sub(r"[^\w.-]", "_", Path(value).name) for _, value in urllib.parse.parse_qsl(parts.query)]
+    return next((name for name in (plain, *asked) if ending(name)), plain or "download")
+
+
 def second_name(url):
     """Name of the file of `url` where another address has the plain name: with eight digits of the address's SHA-256."""
-    name = Path(url).name
+    name = file_name(url)
     kept = len(ending(name))  # its format is known by that
     return f"{name[: len(name) - kept]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}{name[len(name) - kept :]}"
 

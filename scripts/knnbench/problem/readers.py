@@ -1,28 +1,29 @@
-"""Rows of numbers in the files that people have: opened by what their names end in, and read block by block.
+"""Rows of numbers in the files that people have: opened by what they say of themselves, or what their names end in.
 
-.npy and the formats of vectors are mapped, HDF5 (and AnnData's .h5ad) is read where it is asked for; archives, Parquet and text
-are read from their beginning, never whole. What is wrong with a file is said in a sentence that names it.
+.npy, IDX and the formats of vectors are mapped, HDF5 (and AnnData's .h5ad) is read where it is asked for; archives, Parquet and
+text are read from their beginning, never whole. What a file says of itself is believed; what is guessed is said; what is wrong
+with it is said in a sentence that names it.
 """
 
 import functools
 import gzip
-import itertools
+import math
 import os
+import re
 import zipfile
 
 import numpy as np
 
 from knnbench.problem.formats import CUT_SHORT, open_array, why_not
+from knnbench.problem.parquet import parquet
 from knnbench.problem.points import BROKEN, DataError, Stream, block_rows
+from knnbench.problem.texts import csv, is_gzip, text
 from knnbench.system.files import ending
 
-LINE = 2**20  # bytes of a line of text: the longest that is a row
-HDF5 = (".hdf5", ".h5", ".hdf", ".he5", ".h5ad")
 
-
-def vectors(path, name=None):
+def vectors(path, name, say, kind):
     """TEXMEX's .fvecs, .ivecs and .bvecs (corpus-texmex.irisa.fr): every row is its dimension, int32, and so many numbers."""
-    kind = np.dtype({".fvecs": "<f4", ".ivecs": "<i4", ".bvecs": "u1"}[ending(path)])
+    kind = np.dtype(kind)
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         d = int.from_bytes(file.read(4), "little", signed=True)
@@ -30,11 +31,12 @@ def vectors(path, name=None):
     if d < 1 or size < row or size % row:
         raise DataError(f"{path}: its first row has dimension {d}, which {size} bytes are no rows of; the file {CUT_SHORT}")
 
-    def blocks():
+    def blocks(step=None):
+        step = step or block_rows(d)
         # Rows of bytes are aligned for no wider type: they are seen as a record of dimension and numbers.
         rows = np.memmap(path, np.dtype([("dimension", "<i4"), ("numbers", kind, (d,))]), "r")
-        for first in range(0, len(rows), block_rows(d)):
-            block = rows[first : first + block_rows(d)]
+        for first in range(0, len(rows), step):
+            block = rows[first : first + step]
             if (other := block["dimension"] != d).any():
                 raise DataError(f"{path}: row {first + int(other.argmax())} has another dimension than row 0, which has {d}")
             yield block["numbers"]
@@ -42,9 +44,9 @@ def vectors(path, name=None):
     return Stream(size // row, d, kind, blocks)
 
 
-def binary(path, name=None):
+def binary(path, name, say, kind):
     """big-ann-benchmarks' .fbin, .u8bin, .i8bin and .ibin: number of rows and dimension, uint32 each, and the numbers."""
-    kind = np.dtype({".fbin": "<f4", ".ibin": "<i4", ".u8bin": "u1", ".i8bin": "i1"}[ending(path)])
+    kind = np.dtype(kind)
     with open(path, "rb") as file:
         n, d = (int.from_bytes(file.read(4), "little") for _ in range(2))
     size, expected = os.path.getsize(path), 8 + n * d * kind.itemsize
@@ -53,7 +55,7 @@ def binary(path, name=None):
     return np.memmap(path, kind, "r", offset=8, shape=(n, d))
 
 
-def archive(path, name=None):
+def archive(path, name, say):
     """One array of a .npz file: the one called `name`, or the only one."""
     with zipfile.ZipFile(path) as file:
         names = [each.removesuffix(".npy") for each in file.namelist() if each.endswith(".npy")]
@@ -66,14 +68,10 @@ def archive(path, name=None):
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         return read(file)
 
-    def blocks():
+    def blocks(step=None):
         with zipfile.ZipFile(path) as file, file.open(member) as array:
-            (n, d), _, dtype = begin(array)
-            for first in range(0, n, block_rows(d)):
-                wanted = min(block_rows(d), n - first) * d * dtype.itemsize
-                if len(read := array.read(wanted)) < wanted:
-                    raise EOFError(f"{member} ends in row {first + len(read) // (d * dtype.itemsize)}")
-                yield np.frombuffer(read, dtype).reshape(-1, d)
+            shape, _, dtype = begin(array)
+            yield from in_pieces(array, member, shape, dtype, step)
 
     with zipfile.ZipFile(path) as file, file.open(member) as array:
         (shape, fortran, dtype), size = begin(array), file.getinfo(member).file_size
@@ -88,157 +86,151 @@ def archive(path, name=None):
     return Stream(*shape, dtype, blocks)
 
 
-def parquet(path, name=None):
-    """Parquet: a column of lists, called `name` or the only one that there is; without lists, every column is a coordinate."""
-    try:
-        import pyarrow
-        import pyarrow.compute
-        import pyarrow.parquet
-    except ImportError as error:
-        raise DataError(f"{path}: Parquet is read by pyarrow, which is not here ({error}); pip install pyarrow") from error
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-        schema = file.schema_arrow
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(why_not(path, error, "a Parquet file")) from error
-
-    def is_list(kind):
-        of = pyarrow.types
-        return of.is_list(kind) or of.is_large_list(kind) or of.is_fixed_size_list(kind)
-
-    lists = [field.name for field in schema if is_list(field.type)]
-    if name is not None and name not in schema.names:
-        raise DataError(f"{path}: has no column {name!r}, only {', '.join(schema.names[:20])}")
-    if name is None and len(lists) > 1:
-        raise DataError(f"{path}: the columns {', '.join(lists)} are lists; say which one is meant")
-    columns = [name] if name is not None else lists or schema.names
-    listed = columns[0] in lists
-    kinds = [schema.field(each).type.value_type if listed else schema.field(each).type for each in columns]
-    for each, kind in zip(columns, kinds, strict=True):
-        if not (pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind)):
-            raise DataError(f"{path}: column {each!r} is {kind}, not numbers; say which column is meant")
-    dtype = np.result_type(*(kind.to_pandas_dtype() for kind in kinds))
-
-    def rows_of(batch, d, first):
-        """A batch as an array of d columns; `first` is the number of its first row."""
-        found = [batch.column(each) for each in range(batch.num_columns)]
-        for each, column in zip(columns, found, strict=True):
-            if column.null_count:
-                raise DataError(f"{path}: {each!r} has an empty cell among the rows from {first}; fill or remove it")
-        if not listed:
-            return np.column_stack([column.to_numpy(zero_copy_only=False) for column in found]).astype(dtype, copy=False)
-        lengths = pyarrow.compute.list_value_length(found[0]).to_numpy(zero_copy_only=False)
-        if (other := lengths != d).any():
-            raise DataError(f"{path}: row {first + int(other.argmax())} has {lengths[other.argmax()]} numbers, row 0 has {d}")
-        numbers = found[0].flatten()
-        if numbers.null_count:
-            raise DataError(f"{path}: {columns[0]!r} has an empty number among the rows from {first}; fill or remove it")
-        return numbers.to_numpy(zero_copy_only=False).reshape(-1, d)
-
-    def batches(rows):
-        try:
-            yield from file.iter_batches(rows, columns=columns)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); the file {CUT_SHORT}") from error
-
-    n, d = file.metadata.num_rows, len(columns)
-    if listed and n:
-        d = pyarrow.compute.list_value_length(next(batches(1)).column(0))[0].as_py() or 0
-
-    def blocks():
-        first = 0
-        for batch in batches(block_rows(d)):
-            yield rows_of(batch, d, first)
-            first += batch.num_rows
-
-    return Stream(n, d, np.dtype(dtype), blocks)
+# Of IDX (MNIST's format): the third byte of a file -> the numbers in it, most significant byte first.
+IDX = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
-def is_number(word):
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+def idx_head(path):
+    """Type and shape of an IDX file, by its head; None if it is none."""
+    with (gzip.open if is_gzip(path) else open)(path, "rb") as file:
+        start = file.read(4)
+        if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX or not 1 <= start[3] <= 4:
+            return None
+        return np.dtype(IDX[start[2]]), tuple(int.from_bytes(file.read(4), "big") for _ in range(start[3]))
 
 
-def text(path, name=None):
-    """Word vectors as GloVe and word2vec write them: a word and its numbers on every line; word2vec's first line is n and d."""
-    opener = gzip.open if ending(path).endswith(".gz") else open
+def idx(path, name, say):
+    """IDX, as MNIST's files are: images are rows of their pixels."""
+    dtype, shape = idx_head(path) or (None, ())
+    if dtype is None:
+        raise DataError(f"{path} is not an IDX file: it begins with other bytes than two zeros, a type and a number of axes")
+    if len(shape) == 1:
+        raise DataError(f"{path}: has one number for each of {shape[0]:,} rows, as labels are, and no points")
+    n, d, offset = shape[0], math.prod(shape[1:]), 4 + 4 * len(shape)
+    if len(shape) > 2:
+        say(f"{path}: read as {n:,} images of {' x '.join(map(str, shape[1:]))}, each a row of its {d:,} numbers")
+    if not is_gzip(path):
+        size, expected = os.path.getsize(path), offset + n * d * dtype.itemsize
+        if size < expected:
+            raise DataError(
+                f"{path}: its head says {n:,} x {d:,}, {expected:,} bytes, and it has {size:,}; the file {CUT_SHORT}"
+            )
+        return np.memmap(path, dtype, "r", offset=offset, shape=(n, d))
 
-    def lines():
-        with opener(path, "rb") as file:
-            while line := file.readline(LINE):
-                yield line
-                if len(line) == LINE:
-                    raise DataError(f"{path}: a line is longer than {LINE:,} bytes; rows are a word and its numbers")
+    def blocks(step=None):
+        with gzip.open(path) as file:
+            file.read(offset)
+            yield from in_pieces(file, path, (n, d), dtype, step)
 
-    first, second = (line.split() for line in (*itertools.islice(lines(), 2), b"", b"")[:2])
-    headed = len(first) == 2 and all(each.isdigit() for each in first) and len(second) == int(first[1]) + 1
-    d = (len(second) if headed else min(len(first), len(second or first))) - 1  # a word may have spaces
-    if d < 1:
-        raise DataError(f"{path}: its first line is no word and its numbers")
-    if all(b"." in line[0] and is_number(line[0]) for line in (first, second or first)):
-        raise DataError(f"{path}: its lines begin with numbers, and in this format with a word; save plain numbers as .npy")
-    size = block_rows(d)
-
-    def blocks():
-        found, number = [], 0
-        for number, line in enumerate(lines(), 1):
-            if (headed and number == 1) or not line.strip():
-                continue
-            try:
-                found.append(np.array(line.rsplit(maxsplit=d)[-d:], np.float32))
-            except ValueError as error:
-                raise DataError(f"{path}: line {number} is no word and {d} numbers ({error})") from error
-            if len(found[-1]) != d:
-                raise DataError(f"{path}: line {number} has {len(found[-1])} numbers, others have {d}")
-            if len(found) == size:
-                yield np.stack(found)
-                found = []
-        if found:
-            yield np.stack(found)
-
-    @functools.cache
-    def count():
-        try:
-            return sum(1 for line in lines() if line.strip()) - headed
-        except (OSError, EOFError, *BROKEN) as error:
-            raise DataError(f"{path}: its rows cannot be counted ({error}); the file {CUT_SHORT}") from error
-
-    return Stream(count, d, np.dtype(np.float32), blocks)
+    return Stream(n, d, dtype, blocks)
 
 
+def in_pieces(file, path, shape, dtype, step):
+    """Blocks of rows of an array that can only be read from its beginning."""
+    n, d = shape
+    step = step or block_rows(d)
+    for first in range(0, n, step):
+        wanted = min(step, n - first) * d * dtype.itemsize
+        if len(read := file.read(wanted)) < wanted:
+            raise EOFError(f"{path} ends in row {first + len(read) // (d * dtype.itemsize)}")
+        yield np.frombuffer(read, dtype).reshape(-1, d)
+
+
+def numpy_array(path, name, say):
+    """NumPy's .npy."""
+    return open_array(path)
+
+
+def hdf5(path, name, say):
+    """An array of an HDF5 file. MATLAB's, and Julia's in its own formats, are stored by columns: rows are their columns."""
+    if name is None:
+        raise DataError(f"{path}: has arrays, as HDF5; say which one is meant: array")
+    values = open_array(path, name)
+    with open(path, "rb") as file:
+        start = file.read(64)
+    program = next((each for each in BY_COLUMNS if each.encode() in start), None)
+    if "MATLAB_class" in values.attrs:
+        program = "MATLAB"
+    if program is None or values.ndim != 2:
+        return values
+    d, n = values.shape
+    say(f"{path}: {name} was written by {program}, which stores arrays by columns: read as {n:,} rows of {d:,} numbers")
+
+    def blocks(step=None):
+        step = step or block_rows(d)
+        for first in range(0, n, step):
+            yield values[:, first : first + step].T
+
+    return Stream(n, d, values.dtype, blocks)
+
+
+BY_COLUMNS = ("MATLAB", "Julia")  # programs that write their name at the beginning of a file, and arrays by columns
 READERS = {
-    **dict.fromkeys((".fvecs", ".ivecs", ".bvecs"), vectors),
-    **dict.fromkeys((".fbin", ".ibin", ".u8bin", ".i8bin"), binary),
-    **dict.fromkeys((".parquet", ".pq"), parquet),
-    **dict.fromkeys((".txt", ".vec", ".txt.gz", ".vec.gz"), text),
-    ".npz": archive,
+    "npy": numpy_array,
+    "npz": archive,
+    "hdf5": hdf5,
+    "parquet": parquet,
+    "text": text,
+    "csv": csv,
+    "idx": idx,
+    **{name: functools.partial(vectors, kind=kind) for name, kind in (("fvecs", "<f4"), ("ivecs", "<i4"), ("bvecs", "u1"))},
+    **{
+        name: functools.partial(binary, kind=kind)
+        for name, kind in (("fbin", "<f4"), ("ibin", "<i4"), ("u8bin", "u1"), ("i8bin", "i1"))
+    },
 }
+HAVE_ARRAYS = ("npz", "hdf5", "parquet")  # formats of files that may have several arrays, of which one is meant
+# What the name of a file ends in -> its format, besides endings that are the format's name.
+ENDINGS = {
+    **dict.fromkeys((".h5", ".hdf", ".he5", ".h5ad", ".mat", ".jld", ".jld2"), "hdf5"),
+    **dict.fromkeys((".txt", ".vec", ".txt.gz", ".vec.gz"), "text"),
+    **dict.fromkeys((".tsv", ".csv.gz", ".tsv.gz"), "csv"),
+    **dict.fromkeys((".idx3-ubyte", ".idx2-ubyte", ".idx1-ubyte", ".idx.gz"), "idx"),
+    ".pq": "parquet",
+} | {f".{name}": name for name in READERS}
+BEGINNINGS = {b"\x93NUMPY": "npy", b"PK\3\4": "npz", b"PK\5\6": "npz", b"PAR1": "parquet"}  # of files that say what they are
+HDF5 = b"\x89HDF\r\n\x1a\n"  # which may stand behind 512 bytes, or twice as many and so on, of what another program writes
 
 
-def is_hdf5(path):
-    """Whether a file is HDF5, by its first bytes, or is meant to be, by its name."""
+def named_format(name):
+    """The format that the name of a file tells; None if it tells none."""
+    return ENDINGS.get(ending(name)) or ("idx" if re.search(r"-idx\d-u?byte(\.gz)?$", str(name)) else None)
+
+
+def format_of(path):
+    """The format of a file: what its first bytes say, or else what its name tells; None if neither does.
+
+    Parameters
+    ----------
+    path : path of the file
+
+    Returns
+    -------
+    format : str, a key of `READERS`, or None
+    """
+    told = named_format(path)
     try:
         with open(path, "rb") as file:
-            return file.read(8) == b"\x89HDF\r\n\x1a\n" or ending(path) in HDF5
-    except OSError:
-        return ending(path) in HDF5
+            start = file.read(2**12)
+        said = next((name for begins, name in BEGINNINGS.items() if start.startswith(begins)), None)
+        if any(start[at : at + 8] == HDF5 for at in (0, 512, 1024, 2048)):
+            said = "hdf5"
+        if said is None and told is None and idx_head(path):
+            said = "idx"
+    except (OSError, EOFError, *BROKEN):  # who opens it says so
+        said = None
+    return said or told
 
 
-def has_arrays(path):
-    """Whether a file may have several arrays, of which one is meant."""
-    return is_hdf5(path) or READERS.get(ending(path)) in (archive, parquet)
-
-
-def open_rows(path, name=None):
+def open_rows(path, name=None, form=None, say=lambda sentence: None):
     """Open the rows of numbers in a file, without reading them.
 
     Parameters
     ----------
     path : path of the file
     name : str or None, of an array or a column in it
+    form : str or None, its format, a key of `READERS`, where neither its first bytes nor its name tell
+    say : callable, is given a sentence on everything that was guessed, and on what was left out
 
     Returns
     -------
@@ -247,18 +239,18 @@ def open_rows(path, name=None):
     Raises
     ------
     DataError
-        The file cannot be opened, is not what its name says, or does not have what is asked for.
+        The file cannot be opened, is not what it says that it is, or does not have what is asked for.
     """
-    reader = READERS.get(ending(path))
-    if is_hdf5(path) and name is None:
-        raise DataError(f"{path}: has arrays, as HDF5; say which one is meant: array")
-    if reader is None or is_hdf5(path):  # a .npy file, or an array of an HDF5 file, whatever its name
-        return open_array(path, name)
+    form = form or format_of(path)
     try:
         if not os.path.getsize(path):
             raise EOFError("no bytes")
-        return reader(path, name)
+        if form is None:
+            raise DataError(
+                f"{path}: neither its first bytes nor its name tell its format; say format: one of {', '.join(READERS)}"
+            )
+        return READERS[form](path, name, say)
     except (OSError, ValueError, EOFError, LookupError, RuntimeError, MemoryError, OverflowError, *BROKEN) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(why_not(path, error, f"a {ending(path)} file")) from error
+        raise DataError(why_not(path, error, f"a {form} file")) from error

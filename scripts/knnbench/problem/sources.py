@@ -6,9 +6,10 @@ import numpy as np
 from knnbench.problem.datasets import renumber
 from knnbench.problem.formats import read_plain, text_attribute
 from knnbench.problem.own_metrics import metric_of
-from knnbench.problem.points import DataError, Points, block_rows, check_form, in_blocks
-from knnbench.problem.readers import has_arrays, is_hdf5, open_rows
+from knnbench.problem.points import DataError, Points, Stream, block_rows, check_form, in_blocks
+from knnbench.problem.readers import HAVE_ARRAYS, format_of, open_rows
 
+SHOWN, SHOWN_NUMBERS = 3, 6  # rows of a preview, and numbers of each
 # Metrics as VIBE's files name them; ann-benchmarks' names are ours.
 NAMES = {"ip": "inner-product", "cosine": "angular", "normalized": "angular"}
 
@@ -109,9 +110,10 @@ def places(settings, download=None):
     file = download or settings.get("path")
     if file is None:
         array = settings.get("array")
-        return {part: (settings[part], array if has_arrays(settings[part]) else None) for part in parts}
+        forms = {part: settings.get("format") or format_of(settings[part]) for part in parts}
+        return {part: (settings[part], array if forms[part] in HAVE_ARRAYS else None) for part in parts}
     named = {part: settings.get(part) for part in parts}
-    if is_hdf5(file):  # ann-benchmarks' names
+    if (settings.get("format") or format_of(file)) == "hdf5":  # ann-benchmarks' names
         named = {part: name or part for part, name in named.items()}
     found = {part: (str(file), name) for part, name in named.items()}
     if len(set(found.values())) < len(found):
@@ -119,6 +121,30 @@ def places(settings, download=None):
             f"{file}: points and queries would be the same rows; say which array is test, or split: 1000, or self: true"
         )
     return found
+
+
+def preview(settings):
+    """How the files of a dataset of one's own are read, with the first numbers of their first rows.
+
+    Parameters
+    ----------
+    settings : dict, an entry of `datasets` in the configuration, of source file
+
+    Returns
+    -------
+    lines : list of str
+    """
+    lines = []
+    for part, (path, name) in places(settings).items():
+        said = []
+        rows = open_rows(path, name, settings.get("format"), said.append)
+        n = "rows that are not counted yet" if isinstance(rows, Stream) and callable(rows.n) else f"{rows.shape[0]:,} rows"
+        d = rows.shape[1] if not isinstance(rows, Stream) else rows.d
+        array = f" of {name!r}" if name else ""
+        lines += [f"{part}: {path}{array}, {settings.get('format') or format_of(path)}: {n} x {d:,}, {rows.dtype}", *said]
+        first = next(rows.blocks(SHOWN)) if isinstance(rows, Stream) else rows[:SHOWN]
+        lines += [", ".join(f"{number:.6g}" for number in row[:SHOWN_NUMBERS]) + ", ..." * (d > SHOWN_NUMBERS) for row in first]
+    return lines
 
 
 def choose(settings, n, origin):
@@ -151,13 +177,14 @@ def from_files(settings, download=None):
     """Points of a file of one's own, or of a download; as `load` has them."""
     where = places(settings, download)
     origin = settings.get("url") or ", ".join(dict.fromkeys(path for path, _ in where.values()))
-    arrays = {part: open_rows(*place) for part, place in where.items()}
+    remarks = []
+    arrays = {part: open_rows(*place, settings.get("format"), remarks.append) for part, place in where.items()}
     for part, values in arrays.items():
         check_form(values.shape, values.dtype, f"{origin}, {part}")
     train, test = choose(settings, arrays["train"].shape[0], origin)
     if "split" in settings:
         arrays["test"] = arrays["train"]
-    kept, remarks = {"train": train, "test": test}, []
+    kept = {"train": train, "test": test}
     drops = settings.get("zero_rows", "drop" if settings["source"] == "url" else "refuse") == "drop"
     if drops and metric_of(settings["metric"], settings.get("metric_entry")).domain == "directions":
         counts = []
@@ -167,15 +194,16 @@ def from_files(settings, download=None):
             counts.append(f"{every.sum() - some.sum():,} of {every.sum():,}")
             kept[part] = some if some.sum() < every.sum() else kept[part]
         if any(not each.startswith("0 ") for each in counts):
-            remarks = [
+            remarks.append(
                 f"{counts[0]} points and {counts[-1]} queries of the file are zero and have no direction: left out,"
                 " and ids count the others"
-            ]
+            )
     if any(some is not None for some in kept.values()):  # of both or of none
         kept |= {part: np.ones(values.shape[0], bool) for part, values in arrays.items() if kept[part] is None}
     points, queries = (in_blocks(arrays[part], kept[part]) if part in arrays else None for part in ("train", "test"))
     hosted = None
-    if train is None and list(where.values()) == [(where["train"][0], "train"), (where["train"][0], "test")]:
+    own_names = [(where["train"][0], "train"), (where["train"][0], "test")]
+    if train is None and isinstance(arrays["train"], h5py.Dataset) and list(where.values()) == own_names:
         with h5py.File(where["train"][0], "r") as file:
             said = text_attribute(file, "distance")
             has_neighbors = "neighbors" in set(file) and NAMES.get(said, said) == settings["metric"]

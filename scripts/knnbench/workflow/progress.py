@@ -1,9 +1,9 @@
 """How far a run is, and when the rest will be done."""
 
 import collections
-from pathlib import Path
 
 from knnbench.config.suite import Cell
+from knnbench.problem.download import file_name
 
 # What jobs make, by their rules; all others make results. Of two kinds nobody counts the jobs, but they take time.
 KINDS = {
@@ -50,7 +50,7 @@ def expected_jobs(jobs, config, listed, published):
     if any(job.rule.name in ("measure_cell", "build_index") for job in jobs):
         cells = {each.cell: each for each in plan.expect(config, listed, published, facts)}
     builds = {(cell.dataset, cell.backend, cell.device): each.build_s for cell, each in cells.items()}
-    megabytes = {Path(each["url"]).name: each.get("megabytes", 0) for each in config["datasets"].values() if "url" in each}
+    megabytes = {file_name(each["url"]): each.get("megabytes", 0) for each in config["datasets"].values() if "url" in each}
     fixed = {"environments": plan.ENVIRONMENT_S, "ceilings": plan.CEILINGS_S, "results": plan.FIGURE_S}
 
     def seconds(job):
