@@ -178,7 +178,11 @@ BROKEN = {
     "an empty .npy file": ("a.npy", lambda path, good: path.write_bytes(b""), "a.npy is empty"),
     "half a header": ("a.npy", lambda path, good: path.write_bytes(good[:50]), "cut short; .*expected 118 bytes got 40"),
     "rows that are lost": ("a.npy", lambda path, good: path.write_bytes(good[:-1]), "cut short; .*mmap length is greater than"),
-    "an archive": ("a.npy", lambda path, good: path.write_bytes(b"PK\x03\x04".ljust(200)), "got b'PK"),
+    "an archive": (
+        "a.npy",
+        lambda path, good: path.write_bytes(b"PK\x03\x04".ljust(200)),
+        "format npz .File is not a zip file",
+    ),
 }
 
 

@@ -134,8 +134,8 @@ def figures(config):
 def downloads(config):
     """List the files to download; datasets that name the same address share one.
 
-    A file is kept, and looked for in a mirror, by the name that its address has for it (`file_name`). Where several addresses end in one name,
-    the first in the configuration has it, and the name of every other one gets eight digits of the SHA-256 of its address.
+    A file is kept, and looked for in a mirror, by the name that its address has for it (`file_name`). Where several addresses
+    have one name, the first in the configuration has it, and that of every other one eight digits of its address's SHA-256.
 
     Returns
     -------

@@ -253,4 +253,4 @@ def open_rows(path, name=None, form=None, say=lambda sentence: None):
     except (OSError, ValueError, EOFError, LookupError, RuntimeError, MemoryError, OverflowError, *BROKEN) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(why_not(path, error, f"a {form} file")) from error
+        raise DataError(why_not(path, error, f"a file of format {form}")) from error

@@ -83,13 +83,9 @@ def text(path, name, say):
         # Two whole numbers above rows of two numbers are a row, unless there are as many rows as they say.
         if fewest in (d, d + 1) and (len(head) != fewest or counted(path, sample[1][0]) == n):
             rows, said = (n, d), [f"its first line says {n:,} x {d:,}"]
-    if (
-        not rows
-        and rest
-        and trailing(head) == 0
-        and Counter(map(trailing, rest)).most_common(1)[0][0] in (len(head), len(head) - 1)
-    ):
-        said = ["its first line names the columns"]
+    if not rows and rest and trailing(head) == 0:
+        usual = Counter(map(trailing, rest)).most_common(1)[0][0]
+        said = ["its first line names the columns"] if usual in (len(head), len(head) - 1) else []
     if said:
         fields, first = rest, sample[1][0]
     widths = set(map(len, fields))
@@ -116,8 +112,8 @@ def text(path, name, say):
             try:
                 found.append(np.array(line.split() if alone else line.rsplit(maxsplit=d)[-d:], kind))
             except ValueError as error:
-                what = f"{d} numbers" if alone else f"a word and {d} numbers"
-                raise DataError(f"{path}: line {number} is not {what} ({error})") from error
+                what = f"not {d} numbers" if alone else f"no word and {d} numbers"
+                raise DataError(f"{path}: line {number} is {what} ({error})") from error
             if len(found[-1]) != d:
                 raise DataError(f"{path}: line {number} has {len(found[-1])} numbers, others have {d}")
             n += 1
@@ -159,9 +155,8 @@ def csv(path, name, say, mark=None):
         try:
             yield
         except (ValueError, pandas.errors.ParserError) as error:
-            raise DataError(
-                f"{path}: {' '.join(str(error).split())}; a table has one number in each column of a line"
-            ) from error
+            words = " ".join(str(error).split())
+            raise DataError(f"{path}: {words}; a table has one number in each column of a line") from error
 
     def number(word):
         return is_number(word.replace(",", ".") if comma else word)
@@ -187,7 +182,7 @@ def csv(path, name, say, mark=None):
         said.append(f"the first column ({names[0]}) is text and was taken as a name of each row")
     for column in kept:
         if not numeric[column]:
-            odd = next((each for each in seen[column][headed:] if not number(each)), "")
+            odd = next((each for each in seen[column].iloc[int(headed) :] if not number(each)), "")
             raise DataError(
                 f"{path}: column {names[column]!r} has {odd!r}, which is no number; leave the column out, or repair the file"
             )
