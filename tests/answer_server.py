@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from knnbench.measure.cell import PHASES
 from knnbench.measure.lifted import Lifted
 from knnbench.problem.metrics import METRICS
+from knnbench.problem.narrow import not_held
 
 
 def answer(
@@ -46,7 +47,7 @@ def answer(
 
     train.flags.writeable = False  # as that of a mapped file
     backend, reason = opened()
-    if reason:
+    if reason := reason or not_held(backend, train, train if queries is None else queries):
         return reason
     backend.build = build or 0
     phases = []

@@ -277,6 +277,30 @@ def test_approximate_answers_are_valid(server, backend, metric):
         assert (np.diff(found, axis=1)[ids[:, 1:] >= 0] >= -ROUNDED[precision]).all()
 
 
+NARROW = [
+    (name, device)
+    for name, device in ENVIRONMENTS
+    if CONFIG["backends"][name].get("parameters", {}).get("precision") in ("float16", "bfloat16", "int8") or "-sq8" in name
+]
+
+
+@pytest.mark.parametrize(("scale", "shift", "refuse"), [(1, 0, ()), (1e5, 0, "float16"), (1e-9, 0, "float16"), (1, 3e4, None)])
+@pytest.mark.parametrize("backend", NARROW, ids=name_of)
+def test_a_type_that_does_not_hold_points_is_refused(server, backend, scale, shift, refuse):
+    """And never answers at random without a word; far from the origin it depends on what the library does first."""
+    precision = CONFIG["backends"][backend[0]].get("parameters", {}).get("precision", "int8")
+    train = (scale * sample(13, 400, D) + shift).astype(np.float32)
+    try:
+        ids = ask(server, backend, "euclidean", train, train[:Q], K)
+    except pytest.skip.Exception as said:
+        assert refuse is None or precision in refuse
+        assert str(said).startswith(f"{precision} ")
+        return
+    assert not refuse or precision not in refuse
+    truth, _ = exact_neighbors(METRICS["euclidean"], train, train[:Q], K)
+    assert np.mean([np.isin(mine, true).mean() for mine, true in zip(ids, truth, strict=True)]) > 0.5
+
+
 @pytest.mark.parametrize("algorithm", ["kd_tree", "ball_tree"])
 def test_few_queries_of_a_tree_are_one_job(monkeypatch, tmp_path, algorithm):
     """Where jobs would take longer to start than to search: of an estimator of the same tree and points."""

@@ -352,6 +352,7 @@ def test_own_hdf5_and_hosted_neighbours(tmp_path):
     assert dataset.neighbors.shape == (6, 30) and np.array_equal(dataset.neighbors[1:, :10], truth[1:, :10])
     with h5py.File(out) as file:
         assert file.attrs["hosted_neighbors_recall"] == pytest.approx(5 / 6)
+        assert any("agree with ours for 83.3333%" in said for said in json.loads(file.attrs["remarks"]))
 
 
 def test_own_npy(tmp_path):

@@ -204,12 +204,20 @@ def test_rounding_is_that_of_the_types():
 def test_a_poor_answer_has_its_cause():
     """Of a type that makes points one, of squares that float32 does not hold; nothing where nothing is lost."""
     near = np.argsort(((POINTS[:20, None] - POINTS) ** 2).sum(-1), axis=1)
-    far = SimpleNamespace(train=POINTS + np.float32(1e4), test=POINTS[:20] + np.float32(1e4), neighbors=near[:, 1:])
+    far = SimpleNamespace(
+        train=POINTS + np.float32(1e4), test=POINTS[:20] + np.float32(1e4), neighbors=near[:, 1:], metric=METRICS["euclidean"]
+    )
     said = re.search(
         r"^; bfloat16 leaves (\d+) of 400 points distinct, and moves a neighbour by (\S+) where a query is (\S+) away",
         lost(Narrow("bfloat16"), far),
     )
-    assert lost(Narrow("bfloat16"), SimpleNamespace(train=POINTS, test=POINTS[:20], neighbors=near[:, 1:])) == ""
+    assert (
+        lost(
+            Narrow("bfloat16"),
+            SimpleNamespace(train=POINTS, test=POINTS[:20], neighbors=near[:, 1:], metric=METRICS["euclidean"]),
+        )
+        == ""
+    )
     assert int(said[1]) < 40 and float(said[2]) > 10 and 0.5 < float(said[3]) < 2
     for scale, metric, found in (
         (1, "euclidean", False),

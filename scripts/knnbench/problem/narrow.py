@@ -90,9 +90,10 @@ def lost(backend, dataset):
     if not backend.searches:
         return ""
     train, queries, kind = dataset.train, dataset.test, backend.rounds_to
+    if words := outside_float32(dataset.metric, train, queries, dataset.neighbors):
+        return f"; {words}"
     if kind is None:
-        words = outside_float32(dataset.metric, train, queries, dataset.neighbors)
-        return f"; {words}" if words else ""
+        return ""
     prepare = backend.before_rounding(train)
     nearest = prepare(train[dataset.neighbors[:ASKED, 0]])
     apart = np.median(np.linalg.norm(prepare(queries[:ASKED]) - nearest, axis=1))
