@@ -248,7 +248,7 @@ def test_what_float32_loses_is_kept_with_the_dataset(tmp_path):
         said = json.loads(file.attrs["remarks"])
         assert file.attrs["rows_merged"] == 1999 / 2000 and file.attrs["queries_changed"] > 0.9
     assert len(said) == 3 and all(line in done.stdout for line in said) and "of 2,000 distinct points 1 are left" in said[1]
-    assert said[0].startswith("columns 0, 1 of 2 may be an index")
+    assert said[0].startswith("2 of 2 columns (0, 1) may be indexes")
     assert re.search(r"gives 9.*% of the queries other nearest neighbours .*; say centre: true", said[2])
 
 

@@ -48,9 +48,9 @@ ODD = {
     "identifiers": (beside(RANDOM.integers(0, 10**9, 400)), "column 2 of 6 holds whole numbers, up to 9"),
     "many counts": (
         np.column_stack([RANDOM.poisson(9, (400, 9)), NORMAL]),
-        "columns 0, 1, 2, 3, 4, ... of 14 hold whole numbers",
+        "9 of 14 columns (0, 1, 2, 3, 4, ...) hold whole numbers",
     ),
-    "a constant": (beside(np.full(400, 0.1)), "column 2 of 6 have one value in all 400 points"),
+    "a constant": (beside(np.full(400, 0.1)), "column 2 of 6 has one value in all 400 points"),
 }
 ORDINARY = {
     "normal": NORMAL,

@@ -82,10 +82,12 @@ def numbering(parts):
     return sorted(found)
 
 
-def listed(columns):
-    """Numbers of columns in words: the first of them."""
-    some = ", ".join(map(str, columns[:LISTED])) + ", ..." * (len(columns) > LISTED)
-    return f"column {some}" if len(columns) == 1 else f"columns {some}"
+def listed(columns, d, one, several):
+    """Some of `d` columns in words, by their numbers, with a verb for one of them and for several."""
+    if len(columns) == 1:
+        return f"column {columns[0]} of {d:,} {one}"
+    some = [*map(str, columns[:LISTED]), *["..."] * (len(columns) > LISTED)]
+    return f"{len(columns):,} of {d:,} columns ({', '.join(some)}) {several}"
 
 
 def oddities(metric, points, queries=None):
@@ -123,8 +125,8 @@ def oddities(metric, points, queries=None):
     index = sorted({*rising, *numbering([points]), *(numbering([points, queries]) if queries else [])})
     if index:
         remarks.append(
-            f"{listed(index)} of {d:,} may be an index: its whole numbers rise from row to row, or are those of a range, each"
-            " once; an index counts in distances as a coordinate does, so leave it out unless it is one"
+            f"{listed(index, d, 'may be an index', 'may be indexes')}: whole numbers that rise from row to row, or all of a"
+            " range, each once; an index counts in distances as a coordinate does, so leave it out unless it is one"
         )
     whole = set(points.whole.tolist())
     counts = [
@@ -136,11 +138,12 @@ def oddities(metric, points, queries=None):
     if counts and fractions:
         most = max(max(abs(float(points.low[column])), abs(float(points.high[column]))) for column in counts)
         remarks.append(
-            f"{listed(counts)} of {d:,} {'holds' if len(counts) == 1 else 'hold'} whole numbers, up to {most:,.6g}, beside"
-            " fractions in others: if these are identifiers, labels or counts, leave them out or scale them"
+            f"{listed(counts, d, 'holds', 'hold')} whole numbers, up to {most:,.6g}, beside fractions in others: if these are"
+            " identifiers, labels or counts, leave them out or scale them"
         )
     if constant.any():
-        remarks.append(f"{listed(np.flatnonzero(constant).tolist())} of {d:,} have one value in all {n:,} points")
+        same = listed(np.flatnonzero(constant).tolist(), d, "has", "have")
+        remarks.append(f"{same} one value in all {n:,} points")
     return remarks
 
 
