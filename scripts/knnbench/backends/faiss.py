@@ -87,10 +87,11 @@ class Backend(Base):
         self.codes = bool(re.search("PQ|SQ|RaBitQ", index))
         # Lifted points have neighbours that a graph does not find, and that codes do not tell apart.
         self.lifts = precision == "float32" and not self.graph and not self.codes
-        code = STORED.get(precision, re.split("[,_]", index)[-1])
-        self.rounds_to = next((name for name, stored in STORED.items() if stored == code), None)
-        if "IVF" in index and self.rounds_to == "int8":
-            self.rounds_to = None  # it finds the range of what is left of points in its training
+        codes = {STORED.get(precision), *re.split("[,_]", index)}
+        self.rounds_to = next((name for name, code in STORED.items() if code in codes), None)
+        # Not known before: points that are turned first, and the range of what an IVF leaves of them. Bytes are taken as they are.
+        if re.search("PCA|OPQ|RR|L2norm|direct", index) or (self.rounds_to == "int8" and "IVF" in index):
+            self.rounds_to = None
         self.rounds_queries = device == "gpu"
         if device == "gpu":
             self.alone = "FAISS's resources of a GPU, and what is searched with them, serve one thread at a time"
