@@ -89,7 +89,7 @@ class Backend(Base):
         self.lifts = precision == "float32" and not self.graph and not self.codes
         codes = {STORED.get(precision), *re.split("[,_]", index)}
         self.rounds_to = next((name for name, code in STORED.items() if code in codes), None)
-        # Not known before: points that are turned first, and the range of what an IVF leaves of them. Bytes are taken as they are.
+        # Not known before: points that are turned, and the range of what an IVF leaves of them. Bytes stay as they are.
         if re.search("PCA|OPQ|RR|L2norm|direct", index) or (self.rounds_to == "int8" and "IVF" in index):
             self.rounds_to = None
         self.rounds_queries = device == "gpu"
