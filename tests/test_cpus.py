@@ -115,7 +115,7 @@ def test_what_is_known_of_a_machine(tmp_path):
     files |= {"scaling_max_freq": 3_500_000, "cpuinfo_max_freq": 3_500_000}
     place = machine_of(tmp_path / "system", ODD_AND_EVEN, nodes, sockets, **files)
     write(place, {"cpu/intel_pstate/no_turbo": 0, "cpu/intel_pstate/max_perf_pct": 100, "pages": "always [madvise] never"})
-    facts = cpus.describe(set(range(16)), place, place / "pages")
+    facts = cpus.describe(set(range(16)), place, place / "pages", place / "nothing")
     assert facts == {
         "topology": {"cores": 8, "sockets": 2, "memory_nodes": 2, "threads_per_core": 2},
         "governor": "powersave",
@@ -130,7 +130,73 @@ def test_what_is_known_of_a_machine(tmp_path):
     layout = "8 cores, 2 sockets, 2 memory nodes, 2 hardware threads a core"
     assert setup_words(facts) == f"{layout}, governor powersave, clock by intel_pstate, large pages madvise, boost on"
     assert slowing_words(facts) == ""  # that driver lets the processor choose
-    assert cpus.describe({0}, tmp_path / "nothing", tmp_path / "nothing") == {} and setup_words({}) == slowing_words({}) == ""
+    assert cpus.describe({0}, *[tmp_path / "nothing"] * 3) == {} and setup_words({}) == slowing_words({}) == ""
+
+
+def test_a_clock_that_is_held_is_the_most_that_it_reaches(tmp_path):
+    clocks = {"scaling_max_freq": 3_500_000, "cpuinfo_max_freq": 3_500_000}
+    held = machine_of(tmp_path / "held", [[0]], scaling_governor="userspace", scaling_setspeed=800_000, **clocks)
+    assert slowing_words(cpus.describe({0}, held)).startswith("the clock may reach 0.80 of 3.50 GHz")
+    free = machine_of(tmp_path / "free", [[0]], scaling_governor="schedutil", scaling_setspeed="<unsupported>", **clocks)
+    assert "clock" not in slowing_words(cpus.describe({0}, free))
+
+
+def lines(number=0, **said):
+    """A block of /proc/cpuinfo."""
+    said = {"processor": number} | {name.replace("_", " "): words for name, words in said.items()}
+    return "".join(f"{name}\t: {words}\n" for name, words in said.items()) + "\n"
+
+
+def arm(number, part, **said):
+    return lines(number, **said, CPU_implementer="0x41", CPU_variant="0x3", CPU_part=part, CPU_revision=1)
+
+
+def x86(name, model):
+    return lines(vendor_id="X", cpu_family=6, model=model, model_name=name, stepping=7, cpu_cores=2)
+
+
+POWER = lines(cpu="POWER9 (architected), altivec supported") + "timebase\t: 512000000\nmachine\t: PowerNV 8335-GTH\n"
+S390 = "vendor_id       : IBM/S390\n# processors    : 1\nprocessor 0: version = FF,  identification = 0133E8,  machine = {}\n"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        (arm(0, "0xd0c") + arm(1, "0xd0c"), "aarch64 (implementer 0x41, part 0xd0c, variant 0x3, A board)"),
+        (arm(0, "0xd40") + arm(7, "0xd0c"), "aarch64 (implementer 0x41, part 0xd40, variant 0x3, A board)"),  # 7 is not ours
+        (
+            arm(0, "0xd05") + arm(1, "0xd05") + arm(2, "0xd44"),
+            "2 x aarch64 (implementer 0x41, part 0xd05, variant 0x3, A board)"
+            " and 1 x aarch64 (implementer 0x41, part 0xd44, variant 0x3, A board)",
+        ),
+        (
+            arm(0, "0xd08", model_name="ARMv8 Processor rev 3"),
+            "ARMv8 Processor rev 3 (implementer 0x41, part 0xd08, variant 0x3)",
+        ),
+        (x86("AMD EPYC 7763 64-Core Processor", 1), "AMD EPYC 7763 64-Core Processor"),
+        (x86("Intel(R) Xeon(R) CPU @ 2.20GHz", 79), "Intel(R) Xeon(R) CPU @ 2.20GHz (family 6, model 79, stepping 7)"),
+        (x86("QEMU Virtual CPU version 2.5+", 6), "QEMU Virtual CPU version 2.5+ (family 6, model 6, stepping 7)"),
+        (POWER, "POWER9 (architected), altivec supported"),
+        (lines(isa="rv64gc", mvendorid="0x489", marchid="0x7"), "aarch64 (mvendorid 0x489, marchid 0x7, A board)"),
+        (lines(isa="rv64gc", uarch="sifive,u74-mc"), "sifive,u74-mc"),
+        (S390.format(3906), "aarch64 (type 3906, A board)"),
+        ("", "aarch64"),  # nothing is shown
+    ],
+)
+def test_cpus_are_told_apart_by_what_the_kernel_says(tmp_path, monkeypatch, cpuinfo, name):
+    monkeypatch.setattr(cpus.platform, "processor", lambda: "")
+    monkeypatch.setattr(cpus.platform, "machine", lambda: "aarch64")
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    (tmp_path / "model").write_text("A board\0")
+    boards = [tmp_path / "nothing", tmp_path / "model"]
+    assert cpus.name({0, 1, 2}, tmp_path / "cpuinfo", boards, tmp_path) == name
+
+
+def test_threads_of_one_core_are_another_machine(tmp_path):
+    place, cpuinfo = machine_of(tmp_path, PAIRS), tmp_path / "cpuinfo"
+    cpuinfo.write_text(x86("Some CPU 5", 85))
+    names = [cpus.name(some, cpuinfo, [], place) for some in ({0, 2}, {0, 1}, {1, 2, 3})]
+    assert names == ["Some CPU 5", "Some CPU 5, 2 threads a core", "Some CPU 5, 2 threads a core"]
 
 
 def test_the_page_says_how_a_machine_is_set_up():
@@ -157,6 +223,8 @@ def test_the_page_says_how_a_machine_is_set_up():
         ({"governor": "powersave", "clock_driver": "amd-pstate-epp", "energy_preference": "balance_power"}, ""),
         ({"governor": "schedutil", "clock_driver": "acpi-cpufreq", "boost": False}, "boost is off"),
         ({"clock_khz": [2_100_000, 3_500_000]}, "the clock may reach 2.10 of 3.50 GHz"),
+        ({"platform_profile": "low-power"}, "the platform profile is low-power"),
+        ({"platform_profile": "balanced"}, ""),
         ({"clock_percent": 60}, "intel_pstate allows 60% of its highest performance"),
     ],
 )

@@ -234,6 +234,10 @@ def test_ceiling():
         ({"gpu_state": {"slowed_by": ["SwPowerCap"], "slowed_share": {"SwPowerCap": 0.02, "SwThermalSlowdown": 0.0}}}, ""),
         ({"gpu_state": {"slowed_by": [], "slowed_share": {"SwPowerCap": 0.6, "SwThermalSlowdown": 0.0}}}, "power_capped"),
         ({"gpu_state": {"slowed_by": [], "slowed_share": {"SwPowerCap": 0.0, "SwThermalSlowdown": 0.2}}}, "throttled"),
+        ({"machine": MACHINE | {"governor": "powersave", "clock_driver": "acpi-cpufreq"}}, "powersave"),
+        ({"machine": MACHINE | {"governor": "powersave", "clock_driver": "intel_pstate"}}, ""),  # the usual one of that driver
+        ({"machine": MACHINE | {"topology": {"cores": 1}}, "threads_asked": 2}, "shared_cores"),
+        ({"machine": MACHINE | {"topology": {"cores": 2}}, "threads_asked": 2}, ""),
         ({"machine": MACHINE | {"gpu_before": {"busy_percent": None, "processes": None}}}, ""),
         ({"machine": MACHINE | {"gpu_before": {"busy_percent": 40, "processes": 1}}}, "noisy"),
         # Of the processes after the passes one is the cell's own.
@@ -400,7 +404,8 @@ def test_a_control_that_is_none(what, recall, flags):
     config = CONFIG | {"backends": BACKENDS | {"control": control}}
     got = row(config, Cell("data", "control", "cpu", 10), DATASET, [record(recall=recall)], "host", None)
     assert (got["control"], got["flags"]) == (True, flags)
-    assert not is_no_control("random", 0.01, 1000, 10, 1000) and is_no_control("random", 0.05, 1000, 10, 1000)
+    assert not is_no_control("random", 0.01, 0.01, 1000) and is_no_control("random", 0.05, 0.01, 1000)
+    assert not is_no_control("random", 0.05, 0.05, 1000)  # several points are as far away as the K-th
 
 
 def test_machines_are_not_mixed():

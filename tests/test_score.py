@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from knnbench.problem.metrics import METRICS, PAGE
 from knnbench.problem.points import check_points
-from knnbench.problem.recall import TIE_TOLERANCE, exact_distances, score
+from knnbench.problem.recall import TIE_TOLERANCE, chance, exact_distances, score
 
 
 def slow_score(metric, train, queries, ids, k, true_ids, true_distances):
@@ -125,3 +125,16 @@ def test_shares_of_queries():
     grades = score(METRICS["manhattan"], train, queries, ids, 10, true_ids, true_ids.astype(float))
     assert grades["recall"] == 0.45 and grades["recall_zero"] == 0.1
     assert [grades[f"recall_p{share}"] for share in ("05", "25", "50")] == [0.0, 0.2, 0.4]
+
+
+@pytest.mark.parametrize(("n", "kept", "within"), [(60, 60, 1e-12), (300, 300, 1e-12), (3000, 40, 0.02)])
+def test_what_chance_scores_counts_those_that_are_as_far_as_the_last(n, kept, within):
+    """Points of 6 bits: at most 64 places, so that many points are at one distance, and not all of them are kept."""
+    train, queries = (np.random.default_rng(n).integers(0, 2, (rows, 6)).astype(np.float32) for rows in (n, 200))
+    metric, k = METRICS["manhattan"], 10
+    every = exact_distances(metric, train, queries, np.tile(np.arange(n), (200, 1)))
+    truth = np.sort(every, axis=1)
+    expected = (every <= truth[:, k - 1 : k]).mean()
+    found = chance(metric, train, queries, k, truth[:, :kept], n)
+    assert expected > 1.5 * k / n and found == pytest.approx(expected, abs=within)
+    assert chance(metric, train, queries, k, truth[:, :1] + np.arange(float(kept)), n) == pytest.approx(k / n)  # none ties

@@ -12,7 +12,7 @@ class Backend(Base):
     ----------
     what : {"null", "random"}
         null: the stored neighbours, so that its time is what a call costs that does nothing; random: points at random, none
-        twice, so that its recall is what chance scores, K / n.
+        twice, so that its recall is what chance scores: K / n, and more where points tie.
     """
 
     packages = ("numpy",)

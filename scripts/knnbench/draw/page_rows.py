@@ -13,7 +13,7 @@ from knnbench.results.claims import overall
 from knnbench.results.curves import STANDS_AT
 from knnbench.results.datasets import BETWEEN
 from knnbench.results.findings import INTERVAL, break_even_words, findings, interval_of, number, order_of, seconds
-from knnbench.results.machines import machine_of, machine_words, setup_words, text_of
+from knnbench.results.machines import machine_of, machine_words, setup_words, slowing_words, text_of
 from knnbench.results.pairs import UNDECIDED
 from knnbench.results.samples import passes
 from knnbench.results.tables import read_csv
@@ -200,7 +200,10 @@ def claim_rows(path):
 
 def machine_entries(timings, ceilings):
     """The machines: in words, and what else is known of each; of `ceilings`, the records by device, how one is set up."""
-    entries, set_up = [], {machine_of(each["machine"])[0]: setup_words(each["machine"]) for each in ceilings.values()}
+    entries, set_up = [], {}
+    for facts in (each["machine"] for each in ceilings.values()):
+        slow = slowing_words(facts)
+        set_up[machine_of(facts)[0]] = "; ".join(filter(None, (setup_words(facts), slow and f"slower than it can be: {slow}")))
     for words, rows in timings.groupby("machine", sort=False):
         known = [f"{each:.0f} threads" for each in rows["threads"].dropna().unique()]
         known += [f"{name} {each}" for name in ("gpu", "node") for each in rows[name].dropna().unique()]

@@ -24,7 +24,7 @@ from knnbench.measure.statuses import answer_of, classify, describe
 from knnbench.problem.datasets import Unavailable, read_dataset
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.narrow import lost, not_held
-from knnbench.problem.recall import score
+from knnbench.problem.recall import chance, score
 from knnbench.system import gpu
 from knnbench.system.environment import LACKING, installed, mismatches, read_pins
 from knnbench.system.machine import Watch
@@ -255,6 +255,11 @@ def grade(task, backend, dataset, rows, ids, reporter):
     asked = dataset.test[rows], ids, task.n_neighbors, dataset.neighbors[rows], dataset.distances[rows]
     grades = score(dataset.metric, dataset.train, *asked)
     reporter.add(**grades)
+    if task.parameters.get("what") == "random":  # of a control
+        others = len(dataset.train) - (dataset.own is not None)
+        reporter.add(
+            chance=chance(dataset.metric, dataset.train, dataset.test[rows], task.n_neighbors, dataset.distances[rows], others)
+        )
     recall, least = {"recall": grades["recall"]}, task.timing.min_recall
     if grades["recall"] >= least:
         return recall | {"status": "ok"}

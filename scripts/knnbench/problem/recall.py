@@ -4,6 +4,7 @@ import numpy as np
 
 TIE_TOLERANCE = 1e-6  # wide enough for exact ties, too narrow to hide float32
 BLOCK_NUMBERS = 2**22  # coordinates at a time: 32 MiB as float64
+DRAWN = 10  # points for each neighbour that is asked for, where only a sample of them says what chance scores
 SHARES = {"recall_p05": 0.05, "recall_p25": 0.25, "recall_p50": 0.5}  # quantiles over queries
 
 
@@ -62,6 +63,36 @@ def distances_of(metric, train, queries, ids, true_ids, true_distances):
     return np.sort(distances, axis=1), int(found.sum())
 
 
+def bounds(true_distances, k):
+    """Up to which distance a point counts as right: shape (q, 1), float64."""
+    last = true_distances[:, k - 1 : k]
+    return last + TIE_TOLERANCE * np.abs(last)
+
+
+def chance(metric, train, queries, k, true_distances, others):
+    """The recall that k points at random are expected to have: the share of points that count as right.
+
+    That is k / n, and more where several points are as far away as the k-th, such as those of bits and counts. Where these
+    are not all among the neighbours that are kept, their share is that among `DRAWN` * k points at random.
+
+    Parameters
+    ----------
+    metric, train, queries, k, true_distances : as `score` has them
+    others : int, how many points a query may have as neighbours
+
+    Returns
+    -------
+    chance : float
+    """
+    farthest, kept = bounds(true_distances, k), true_distances.shape[1]
+    shares = (true_distances <= farthest).sum(axis=1) / others
+    rows = np.flatnonzero(shares == kept / others) if kept < others else []
+    if len(rows):
+        ids = np.random.default_rng(0).integers(len(train), size=(len(rows), DRAWN * k))
+        shares[rows] = (exact_distances(metric, train, queries[rows], ids) <= farthest[rows]).mean(axis=1)
+    return float(shares.mean())
+
+
 def score(metric, train, queries, ids, k, true_ids, true_distances):
     """Grade an answer.
 
@@ -99,6 +130,7 @@ def score(metric, train, queries, ids, k, true_ids, true_distances):
     # Where every id is the true one in its place nothing is left to ask: of an exact backend, nearly everywhere.
     same = (ids == true_ids[:, :k]).all(axis=1)
     right, found, error = np.full(len(ids), k), k * int(same.sum()), 0.0 if same.any() else None
+    farthest = bounds(true_distances, k)
     others = np.flatnonzero(~same)
     block = max(1, BLOCK_NUMBERS // (k * max(16, train.shape[1])))  # of few coordinates, what stays in a cache
     for start in range(0, len(others), block):
@@ -106,7 +138,7 @@ def score(metric, train, queries, ids, k, true_ids, true_distances):
         true = true_distances[rows, :k]
         some = np.sort(ids[rows].astype(np.int64), axis=1)
         distances, here = distances_of(metric, train, queries[rows], some, true_ids[rows, :k], true)
-        right[rows] = (distances <= true[:, -1:] + TIE_TOLERANCE * np.abs(true[:, -1:])).sum(axis=1)
+        right[rows] = (distances <= farthest[rows]).sum(axis=1)
         found += here
         returned = np.isfinite(distances)
         if returned.any():

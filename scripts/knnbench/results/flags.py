@@ -3,15 +3,22 @@
 import math
 
 from knnbench.results.intervals import drifts, is_bimodal
-from knnbench.results.machines import machine_of
+from knnbench.results.machines import machine_of, saving_words, share_cores
 
 HELD_BACK = 0.05  # share of the passes from which on it is said that the clocks of a GPU were held back
 CHANGING = {"LD_LIBRARY_PATH", "CXX", "CXXFLAGS"}  # variables of the user that change what code is run
 
 
-def is_no_control(what, recall, n, k, places):
-    """Whether a control is not what it is called: nothing but the right answer, or chance beyond six standard deviations."""
-    chance = k / n
+def is_no_control(what, recall, chance, places):
+    """Whether a control is not what it is called: nothing but the right answer, or chance beyond six standard deviations.
+
+    Parameters
+    ----------
+    what : {"null", "random"}
+    recall : float, its own
+    chance : float, that of ids at random
+    places : int, how many ids were graded
+    """
     return recall < 1 if what == "null" else abs(recall - chance) > 6 * math.sqrt(chance * (1 - chance) / places)
 
 
@@ -62,6 +69,8 @@ def flags_of(records, rounds, found):
         "throttled": bool(slowed - to_save_power),
         "power_capped": bool(slowed & to_save_power),
         "clock_free": any(record.get("clock_refused") for record in records),
+        "powersave": any(saving_words(record["machine"]) for record in records),
+        "shared_cores": any(map(share_cores, records)),
         "quota": any(noise.get("held_s") for noise in noises),
         "inherited": any(CHANGING & record["machine"].get("variables", {}).keys() for record in records),
         "drift": any(drifts(samples) for samples in rounds),

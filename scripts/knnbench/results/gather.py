@@ -113,6 +113,8 @@ def row(config, cell, dataset, records, residency, ceiling, paces=None):
     fit_s = geometric_mean(fits) if all(fits) and fits else next(iter(fits), None)
     recalls = recalls_of(records)
     first, timed = (min_of_known(record.get(name) for record in records) for name in ("first_queries", "queries_timed"))
+    # Records of earlier versions do not count those that are as far away as the K-th.
+    chance = median_of_known([record.get("chance") for record in records]) or (n and cell.k / n)
     timing = config["timing"]
     speed = min_of_known(speed_of(record, paces) for record in records)
     known = {
@@ -120,7 +122,7 @@ def row(config, cell, dataset, records, residency, ceiling, paces=None):
         "over_page_limit": (fit_s or 0) > timing["page_fit_s"] or (median or 0) > timing["page_query_s"],
         "no_control": control
         and recalls["recall"] is not None
-        and is_no_control(backend["parameters"].get("what"), recalls["recall"], n, cell.k, timed * cell.k),
+        and is_no_control(backend["parameters"].get("what"), recalls["recall"], chance, timed * cell.k),
         "two_ways": bool(asked_otherwise),
         "slow_machine": speed is not None and speed < SLOW,
     }

@@ -61,13 +61,21 @@ def setup_words(facts):
     return ", ".join(words)
 
 
-def slowing_words(facts):
-    """What keeps the clock of a machine's CPUs below what it can be, of the facts in a record; empty if nothing known."""
+def saving_words(facts):
+    """How a machine is told to spare power rather than time, of the facts in a record: a list, empty if nothing known."""
     governor, driver, words = facts.get("governor") or "", facts.get("clock_driver"), []
     if "powersave" in governor and driver not in CHOOSING_DRIVERS:
         words.append(f"the governor powersave of {driver or 'an unknown driver'} keeps to the lowest clock")
     if driver in CHOOSING_DRIVERS and "power" in (facts.get("energy_preference") or "").split(", "):
         words.append("the energy preference is power")
+    if facts.get("platform_profile") in ("low-power", "quiet"):
+        words.append(f"the platform profile is {facts['platform_profile']}")
+    return words
+
+
+def slowing_words(facts):
+    """What keeps the clock of a machine's CPUs below what it can be, of the facts in a record; empty if nothing known."""
+    words = saving_words(facts)
     most, possible = facts.get("clock_khz") or (1, 1)
     if most < possible:
         words.append(f"the clock may reach {most / 1e6:.2f} of {possible / 1e6:.2f} GHz")
@@ -76,6 +84,12 @@ def slowing_words(facts):
     if facts.get("boost") is False:
         words.append("boost is off")
     return ", ".join(words)
+
+
+def share_cores(record):
+    """Whether a cell had more threads than its CPUs have cores, so that some shared one."""
+    layout = record["machine"].get("topology") or {}
+    return (record.get("threads_asked") or 0) > layout.get("cores", float("inf"))
 
 
 def machine_notes(every):

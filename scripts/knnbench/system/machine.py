@@ -40,7 +40,7 @@ def describe(device):
         "node": platform.node(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "cpu": read_field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
+        "cpu": cpus.name(os.sched_getaffinity(0)),
         "cpus": available_cpus(),
         "cores": usual_threads(device),
         "memory_bytes": min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *memory_limits()),

@@ -191,7 +191,7 @@ def control(bench, what, recall):
     n, q = 2000, 20
     found = bench.measure("control", {"what": what})["recall"]
     other = bench.record("one wrong" if what == "null" else "pad")["recall"]
-    held = not is_no_control(what, found, n, K, q * K) and is_no_control(what, other, n, K, q * K)
+    held = not is_no_control(what, found, K / n, q * K) and is_no_control(what, other, K / n, q * K)
     return f"recall about {recall:g}, and {other:g} is refused", f"{found:g}", held
 
 
