@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from knnbench.system.inherited import inherited
 
+VARIABLES = dict(os.environ)
 # Before anything is imported that reads variables, such as OMP_PROC_BIND, which binds this process and all of its jobs.
 for name in os.environ.keys() - inherited(os.environ).keys():
     del os.environ[name]
@@ -26,6 +27,7 @@ from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 
 from knnbench.config.checks import resolve
+from knnbench.config.once import check_file, check_words
 from knnbench.config.machines import check_cluster, check_machine
 from knnbench.config.suite import (
     AUTO,
@@ -42,7 +44,7 @@ from knnbench.config.suite import (
     rounds_of,
     used,
 )
-from knnbench.config.values import ConfigError, command_line, entries
+from knnbench.config.values import ConfigError, command_line, entries, named_variables
 from knnbench.config.variants import add_variants
 from knnbench.results.records import cells_of_round
 from knnbench.system import gpu, machine
@@ -77,10 +79,19 @@ said = command_line(given.config_args, schema)
 for each in said:
     config |= each
 files = [load_configfile(path) for path in (*shipped, *given.configfiles)]
+if workflow.is_main_process:
+    with told():
+        run.check_arguments(sys.argv)
+        check_words(given.config_args)
+        for path in (*shipped, *given.configfiles):
+            check_file(path)
+    VARIABLES = named_variables(config, VARIABLES)
+else:  # a job on another machine, where they may be set otherwise
+    VARIABLES = json.loads(os.environ["KNNBENCH_VARIABLES"])
 with told():
     whole, replaced = entries([*files, *said])
     config |= whole
-    resolve(config, schema, replaced)
+    resolve(config, schema, replaced, VARIABLES)
     add_variants(config, config["timing"]["threads"] or machine.available_cpus())
     DOWNLOADS = downloads(config)
     CLUSTER = workflow.remote_exec or config["cluster"]["queue"]

@@ -39,6 +39,7 @@ if GPU and not CONDA:
     GPU_PYTHON = sys.executable if config["deployment"] == "none" else on_gpu
 os.environ.update(
     KNNBENCH_PYTHON=sys.executable,
+    KNNBENCH_VARIABLES=json.dumps(VARIABLES),
     KNNBENCH_MIRROR=config["mirror"],
     KNNBENCH_GPU=str(int(GPU)),
     KNNBENCH_CUDA=str(CUDA),
@@ -50,6 +51,7 @@ if workflow.is_main_process:
 
 envvars:
     "KNNBENCH_PYTHON",
+    "KNNBENCH_VARIABLES",
     "KNNBENCH_MIRROR",
     "KNNBENCH_GPU",
     "KNNBENCH_CUDA",

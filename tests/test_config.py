@@ -2,6 +2,7 @@
 
 import copy
 import datetime
+import json
 import math
 import re
 import subprocess
@@ -14,6 +15,7 @@ import yaml
 from conftest import CONFIG, ROOT, snakemake
 
 from knnbench.config.checks import count_points, resolve
+from knnbench.config.once import check_file, check_words
 from knnbench.config.suite import cells, downloads, used
 from knnbench.config.values import ConfigError, command_line, entries
 
@@ -459,3 +461,108 @@ def test_layers_of_a_run(tmp_path):
     suite = {"datasets": ["1000"], "backends": ["faiss-hnsw-m4", *controls], "controls": True, "n_neighbors": [1, 2]}
     assert saved["suites"]["2024"] == suite
     assert saved["timing"] == CONFIG["timing"] | {"rounds": 2, "seed": 5, "threads": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("timing: {rounds: 3}\nsuite: t\ntiming: {threads: 1}\n", "timing is there 2 times, in lines 1 and 3"),
+        ("suites:\n  t:\n    datasets: [a]\n    controls: true\n    datasets: [b]\n", "suites.t.datasets .* lines 3 and 5"),
+        ("datasets: {a: {n: 1}, b: {n: 1}, a: {n: 2}}\n", "datasets.a is there 2 times, in line 1; "),
+        ("backends:\n- {x: [{k: 1,\n k: 2}]}\n", r"backends\[0\].x\[0\].k is there 2 times, in lines 2 and 3"),
+        ('{\n\t"timing": {"rounds": 3,\n\t"rounds": 4}}', "timing.rounds is there 2 times, in lines 2 and 3"),
+        ("a: 1\n'a': 2\nb: 3\na: 4\n", "a is there 3 times, in lines 1, 2 and 4"),
+        ("base: &b {n: 1, d: 2}\nother: {<<: *b, n: 3}\nthird: [*b, *b]\nn: 1\n", None),  # what is merged may be replaced
+        ("a: [1\nb: 2", None),  # others say that it is no YAML
+    ],
+)
+def test_what_a_file_says_twice_is_refused(tmp_path, text, says):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    if says is None:
+        return check_file(path)
+    with pytest.raises(ConfigError, match=f"mine.yaml: {says}"):
+        check_file(path)
+
+
+def test_no_file_that_is_shipped_says_anything_twice():
+    for path in (*ROOT.glob("*.yaml"), *ROOT.glob("benchmarks/*.yaml"), *ROOT.glob("profiles/*/*.yaml")):
+        check_file(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["suite=a", "suite=a"], "suite is there twice"),
+        (["timing={rounds: 3}", "timing={rounds: 4}"], "timing.rounds is there twice"),
+        (["datasets=[a]", "datasets=[b]"], "datasets is there twice"),
+        (["timing={rounds: 3, rounds: 4}"], "--config timing: rounds is there 2 times"),
+        (["timing={rounds: 3}", "timing={threads: 1}", "datasets=[a]", "datasets={mirror: x}", "suite=b"], None),
+    ],
+)
+def test_what_the_command_line_says_twice_is_refused(words, says):
+    if says is None:
+        return check_words(words)
+    with pytest.raises(ConfigError, match=says):
+        check_words(words)
+
+
+def test_paths_are_read_as_a_shell_reads_them(tmp_path, monkeypatch):
+    """Every key that is a path; an address, a name of an array and what is no path stay as they are."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SCRATCH", str(tmp_path / "scratch"))
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).random((200, 4), np.float32))
+    np.save(tmp_path / "matrix.npy", np.eye(4))
+    (tmp_path / "scratch").mkdir()
+    own = {"metric": "own", "source": "file", "train": "~/points.npy", "test": "${HOME}/points.npy", "title": "$5 ~"}
+    config = copy.deepcopy(CONFIG) | {"resources_dir": "$SCRATCH/knn", "sources": ["~/a", "${SCRATCH}/b"], "baseline": "~/c"}
+    config |= {"foreign": "$HOME/d", "candidate": "~/e", "metrics": {"own": {"matrix": "~/matrix.npy"}}}
+    config["datasets"] |= {"mirror": "~/scratch", "mine": own, "one": own | {"path": "~/points.npy", "train": "$x"}}
+    resolve(config, SCHEMA)
+    home = str(tmp_path)
+    assert (config["resources_dir"], config["sources"]) == (f"{home}/scratch/knn", [f"{home}/a", f"{home}/scratch/b"])
+    assert [config[key] for key in ("baseline", "foreign", "candidate")] == [f"{home}/{name}" for name in "cde"]
+    assert (config["mirror"], config["metrics"]["own"]["matrix"]) == (f"{home}/scratch", f"{home}/matrix.npy")
+    mine, one = config["datasets"]["mine"], config["datasets"]["one"]
+    assert (mine["train"], mine["test"], mine["title"]) == (*[f"{home}/points.npy"] * 2, "$5 ~")
+    assert (one["path"], one["train"]) == (f"{home}/points.npy", "$x")
+    assert resolved(datasets__mirror="https://host/~me/$x")["mirror"] == "https://host/~me/$x"
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("$NOT_SET_HERE/knn", "resources_dir: .NOT_SET_HERE/knn: the variable NOT_SET_HERE is not set; set it, or write"),
+        ("~nobody-of-this-name/knn", "resources_dir: ~nobody-of-this-name/knn: there is no such home folder"),
+    ],
+)
+def test_a_path_that_no_shell_could_read_is_refused(path, says):
+    with pytest.raises(ConfigError, match=says):
+        resolved(resources_dir=path)
+
+
+def test_a_target_behind_config_is_refused_in_a_sentence():
+    for more in ((), ("--workflow-profile", "profiles/slurm")):
+        done = snakemake(*more, "--config", "suite=test", "plan", check=False)
+        assert done.returncode == 1 and "Traceback" not in done.stdout
+        assert "plan is no NAME=VALUE of --config; what is to be made comes before it, or after --" in done.stdout
+
+
+def test_a_grid_of_many_builds_and_points_is_saved(tmp_path):
+    """Its configuration is longer than the kernel lets an argument be."""
+    build, search = {"m": list(range(2, 62))}, {"ef": list(range(10, 40))}
+    entry = {"module": "hnswlib", "exact": False, "environments": {"cpu": "hnswlib"}, "build": build, "search": search}
+    data = {"metric": "euclidean", "source": "normal", "n": 500, "d": 4, "queries": 50}
+    suite = {"datasets": ["small"], "backends": ["grid"], "n_neighbors": [1], "controls": False}
+    entry["label"] = "A graph of 60 builds, each with 30 points"
+    written = {
+        "suite": "t",
+        "deployment": "none",
+        "datasets": {"small": data},
+        "suites": {"t": suite},
+        "backends": {"grid": entry},
+    }
+    (tmp_path / "mine.yaml").write_text(json.dumps(written))
+    snakemake("--directory", tmp_path, "results/t/config.yaml", "--configfile", tmp_path / "mine.yaml")
+    saved = yaml.load((tmp_path / "results/t/config.yaml").read_text(), yaml.CSafeLoader)
+    assert len(saved["suites"]["t"]["backends"]) == 60 and len(json.dumps(saved)) > 2**17

@@ -18,6 +18,7 @@ from knnbench.workflow.run import (
     TRIGGERS,
     RunError,
     cannot_compile,
+    check_arguments,
     check_clock,
     check_triggers,
     drop_stale_lock,
@@ -96,6 +97,14 @@ def test_triggers_that_hide_changes(lacks):
     check_triggers([*TRIGGERS, "code"])
     with pytest.raises(RunError, match=f"leaves out {lacks}: "):
         check_triggers({*TRIGGERS, "code"} - {lacks})
+
+
+def test_an_option_whose_first_words_would_be_lost():
+    check_arguments(["snakemake", "--config", "a=1", "b=2", "--configfile", "c"])
+    check_arguments(["/bin/other", "--config", "a", "--config", "b"])  # a program that calls Snakemake
+    for words in (["--config", "a=1", "-C", "b=2"], ["--configfile", "a", "-n", "--configfiles", "b"]):
+        with pytest.raises(RunError, match="is there twice, and Snakemake takes the last; name all of it after one: --config"):
+            check_arguments(["/bin/snakemake", *words])
 
 
 @pytest.fixture

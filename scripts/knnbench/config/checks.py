@@ -10,7 +10,7 @@ import jsonschema
 from knnbench.config.metrics import check_own_metric
 from knnbench.config.settings import builds_of, points_of
 from knnbench.config.suite import CHARTS, SUITE_FIGURES, THREADS, own_files
-from knnbench.config.values import ConfigError, complete, require_file, require_known, suggest
+from knnbench.config.values import ConfigError, as_path, complete, require_file, require_known, suggest
 from knnbench.problem.datasets import TRUTH_K
 from knnbench.problem.download import file_name
 from knnbench.problem.metrics import METRICS
@@ -51,7 +51,7 @@ def explain(error):
     return f"{place}: {error.message}" + (f"; {description}" if description else "")
 
 
-def resolve(config, schema, replaced=()):
+def resolve(config, schema, replaced=(), variables=os.environ):
     """Check a configuration against the schema and against itself.
 
     Parameters
@@ -60,12 +60,13 @@ def resolve(config, schema, replaced=()):
         The configuration gets the schema's defaults and types, in place; `datasets.mirror` becomes `mirror`, and
         `datasets.truth_k` `truth_k`.
     replaced : collection of (section, name), as `entries` returns them
+    variables : mapping, name -> value, for paths that begin with ~ or name variables
 
     Raises
     ------
     ConfigError
     """
-    config |= complete(schema, config, schema)
+    config |= complete(schema, config, schema, variables)
     validator = jsonschema.Draft202012Validator(schema)
     if error := jsonschema.exceptions.best_match(validator.iter_errors(config)):
         hint = REPLACES if error.validator == "required" and tuple(error.absolute_path)[:2] in replaced else ""
@@ -83,6 +84,7 @@ def resolve(config, schema, replaced=()):
         if entry := config["metrics"].get(settings["metric"]):
             settings["metric_entry"] = entry
         check_dataset(name, settings, REPLACES if ("datasets", name) in replaced else "")
+        settings |= {key: as_path(path, f"datasets.{name}.{key}", variables) for key, path in own_files(settings).items()}
     check_backends(config)
     check_suites(config)
     for name, claim in config["claims"].items():

@@ -5,9 +5,12 @@ import copy
 import datetime
 import difflib
 import math
+import os
+import re
 
 import yaml
 
+NAMED = r"\$(?:(\w+)|\{(\w+)\})"  # a variable in a path
 ENTRIES = {"metrics", "datasets", "backends", "suites", "claims"}  # sections of named entries; in the others are settings
 
 
@@ -41,6 +44,34 @@ def as_text(value, place):
     raise ConfigError(f"{place}: {value!r} is no text, as YAML reads it; put what you wrote in quotes")
 
 
+def as_path(text, place, variables):
+    """A path with the home folder for a ~ at its beginning, and variables for their names; addresses stay as they are.
+
+    Parameters
+    ----------
+    text, place : str
+    variables : mapping, name -> value, for $NAME and ${NAME}
+
+    Raises
+    ------
+    ConfigError
+        There is no such user, or no such variable.
+    """
+    if text.startswith(("http://", "https://")):
+        return text
+    path = os.path.expanduser(text)
+    names = [max(pair) for pair in re.findall(NAMED, path)] + ["~"] * path.startswith("~")
+    if lacking := [name for name in names if not variables.get(name)]:
+        what = f"the variable {lacking[0]} is not set" if lacking[0] != "~" else "there is no such home folder"
+        raise ConfigError(f"{place}: {text}: {what}; set it, or write the path out")
+    return re.sub(NAMED, lambda found: variables[found[1] or found[2]], path)
+
+
+def named_variables(config, variables):
+    """The variables that a configuration may name in its paths: a dict of those that are set."""
+    return {name: variables[name] for name in map(max, re.findall(NAMED, str(config))) if name in variables}
+
+
 def as_number(value, place, whole, endless):
     """What a configuration says where a number is wanted; the schema refuses what is none."""
     if isinstance(value, str):
@@ -62,17 +93,18 @@ def as_read(text):
         return text
 
 
-def complete(schema, value, root, place=""):
+def complete(schema, value, root, variables, place=""):
     """What a configuration says, with the schema's defaults, and with the types that the schema wants where that is plain.
 
-    Names and words may be whole numbers. Below the top level, `--config timing='{rounds: 3}'` gives strings, and other programs
-    write 500.0.
+    A text of `format: path` is a path, as `as_path` reads it. Names and words may be whole numbers. Below the top level,
+    `--config timing='{rounds: 3}'` gives strings, and other programs write 500.0.
 
     Parameters
     ----------
     schema : dict, of the value
     value : anything that YAML can say
     root : dict, the whole schema
+    variables : mapping, for paths
     place : str, of the value, for errors
 
     Returns
@@ -93,11 +125,17 @@ def complete(schema, value, root, place=""):
                 key: copy.deepcopy(part["default"]) for key, part in parts.items() if "default" in part and key not in value
             }
         others = schema.get("additionalProperties") or {}
-        return {key: complete(parts.get(key, others), each, root, f"{place}.{key}".strip(".")) for key, each in value.items()}
+        return {
+            key: complete(parts.get(key, others), each, root, variables, f"{place}.{key}".strip("."))
+            for key, each in value.items()
+        }
     if isinstance(value, list):
-        return [complete(schema.get("items", {}), each, root, f"{place}[{number}]") for number, each in enumerate(value)]
+        return [
+            complete(schema.get("items", {}), each, root, variables, f"{place}[{number}]") for number, each in enumerate(value)
+        ]
     if kind == "string":
-        return as_text(value, at)
+        text = as_text(value, at)
+        return as_path(text, at, variables) if schema.get("format") == "path" else text
     if kind in ("integer", "number"):
         return as_number(value, at, kind == "integer", schema.get("maximum") == math.inf)
     if kind == "boolean" or "enum" in schema or "anyOf" in schema:

@@ -143,6 +143,26 @@ def check_one_machine(records, here):
         )
 
 
+def check_arguments(words):
+    """Check that no option of Snakemake's is there twice which takes several words: the first would be lost.
+
+    Parameters
+    ----------
+    words : list of str, the command line, of Snakemake or of a program that calls it
+
+    Raises
+    ------
+    RunError
+    """
+    if "snakemake" not in words[0]:
+        return
+    for names in (("--config", "-C"), ("--configfile", "--configfiles")):
+        if len(found := [word for word in words if word.split("=", 1)[0] in names]) > 1:
+            raise RunError(
+                f"{found[-1]} is there twice, and Snakemake takes the last; name all of it after one: {found[0]} ONE TWO"
+            )
+
+
 def check_triggers(triggers):
     """Check that Snakemake looks for changes of the configuration.
 
