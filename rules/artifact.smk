@@ -15,15 +15,20 @@ rule make_artifact:
     log:
         "logs/make_artifact/{suite}.log",
     params:
-        claims=lambda wildcards: json.dumps(config["claims"]),
-        claimed=lambda wildcards: json.dumps(claimed(config), sort_keys=True),
+        said=lambda wildcards: json.dumps(
+            {
+                "claims": config["claims"],
+                "claimed": claimed(config),
+                "artifact": config["artifact"],
+            }
+        ),
         receipts=[path for name in DATASETS for path in resources.receipts(config, name)],
         data=["--data"] * config["artifact_data"],
     message:
         "Pack suite {wildcards.suite}"
     shell:
         # By a pipe: the kernel takes no argument of more than 128 KiB.
-        "printf %s {params.claimed:q} | {params.python} {input.code[0]:q} --results {input.results:q} --claims {params.claims:q}"
+        "printf %s {params.said:q} | {params.python} {input.code[0]:q} --results {input.results:q}"
         " --cells results/cells --logs logs --receipts {params.receipts:q} {params.data:q} --out {output:q} > {log:q} 2>&1"
 
 

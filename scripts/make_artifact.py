@@ -1,6 +1,7 @@
 """Pack a suite's results with everything that somebody else needs to check them.
 
-Entries that claims name and the suite lacks are JSON on the standard input.
+JSON on the standard input has `claims`, `claimed` (the entries that they name and the suite lacks) and `artifact` of the
+configuration.
 """
 
 import argparse
@@ -18,13 +19,13 @@ def main():
     )
     parser.add_argument("--cells", type=Path, required=True, help="folder of the records")
     parser.add_argument("--logs", type=Path, required=True)
-    parser.add_argument("--claims", type=json.loads, required=True, help="section of the configuration, JSON")
     parser.add_argument("--receipts", type=Path, nargs="*", default=[], help="of downloads")
     parser.add_argument("--data", action="store_true", help="put the files of datasets in")
     parser.add_argument("--out", type=Path, required=True, help="the archive")
     asked = parser.parse_args()
-    claimed = json.load(sys.stdin)
-    make_artifact(asked.results, asked.cells, asked.logs, asked.claims, claimed, asked.receipts, asked.data, asked.out)
+    said = json.load(sys.stdin)
+    sections = (said[key] for key in ("claims", "claimed", "artifact"))
+    make_artifact(asked.results, asked.cells, asked.logs, *sections, asked.receipts, asked.data, asked.out)
 
 
 if __name__ == "__main__":

@@ -80,8 +80,12 @@ SUITE = (
 )
 
 
-# Claims that name what the suite does not use.
+# Claims that name what the suite does not use; and whose the results are.
 MINE = """
+artifact:
+  authors: [Ada Lovelace, {name: Grace Hopper, orcid: https://orcid.org/0000-0002-1825-0097, affiliation: A navy}]
+  publisher: A university
+  license: https://creativecommons.org/licenses/by/4.0/
 datasets:
   elsewhere: {title: Elsewhere, metric: euclidean, source: normal, n: 100, d: 3, queries: 10}
   secret: {title: Secret, metric: euclidean, source: normal, n: 100, d: 3, queries: 10}
@@ -122,7 +126,7 @@ def test_made_checked_moved_drawn_measured_and_compared(project, tmp_path, offli
     for name in (
         "code/requirements.txt",
         "code/envs/keops.yaml",
-        "CITATION.cff",
+        "code/CITATION.cff",
         "records/toy-euclidean/keops-cpu/k10.round1.json",
     ):
         assert (folder / name).is_file()

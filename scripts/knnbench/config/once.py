@@ -48,9 +48,7 @@ def check_text(text, origin):
                     lines.setdefault((key.tag, name), []).append(str(key.start_mark.line + 1))
             for (_, name), found in lines.items():
                 if len(found) > 1:
-                    raise ConfigError(
-                        f"{origin}: {f'{place}.{name}'.strip('.')} is there {len(found)} times, {at(found)}; {LOSES}"
-                    )
+                    raise ConfigError(f"{origin}: {f'{place}.{name}'.strip('.')} is there more than once, {at(found)}; {LOSES}")
 
 
 def at(lines):

@@ -40,8 +40,6 @@ def copy_code(out):
         (out / "code/COMMIT").write_text(f"{version.commit}\n", encoding="utf-8")
     if version.changed:
         (out / "changes.diff").write_bytes(version.patch)
-    for name in ("LICENSE", "CITATION.cff"):
-        shutil.copy(ROOT / name, out)
     return version
 
 
@@ -134,11 +132,12 @@ def copy_data(datasets, receipts, timings, out, wanted):
     Returns
     -------
     files : list of str, what is not put in
+    licences : dict, file that is put in -> list of str, what its datasets say of their licence
     """
     # Receipts of earlier versions do not say what was asked for.
     known = {receipt.get("asked", file_name(receipt["url"])): receipt for receipt in receipts if receipt["status"] == "ok"}
     file_of = {url: file for file, (url, _) in downloads({"datasets": datasets}).items()}
-    lacking, sources = [], {}
+    lacking, sources, licences = [], {}, {}
     for name, settings in datasets.items():
         rows = timings[timings["dataset"] == name]
         own = own_files(settings)
@@ -146,7 +145,8 @@ def copy_data(datasets, receipts, timings, out, wanted):
         url = settings.get("url", "")
         if len(rows) and (receipt := known.get(url, known.get(file_name(url)))):
             settings["sha256"] = receipt["sha256"]
-            sources[f"data/{file_of[url]}"] = Path(receipt["path"])
+            files = {"url": f"data/{file_of[url]}"}
+            sources[files["url"]] = Path(receipt["path"])
         if own and not (wanted and len(rows)):
             sizes = rows.iloc[0][["n", "d", "queries"]].dropna().astype(int).to_dict() if len(rows) else {}
             about = {key: settings[key] for key in ("title", "license", "metric") if key in settings}
@@ -157,12 +157,16 @@ def copy_data(datasets, receipts, timings, out, wanted):
             settings |= files
         elif url and len(rows):
             lacking += [url]
-    if wanted and sources:
+        for file in files.values():
+            licences.setdefault(file, []).extend([settings["license"]] if settings.get("license") else [])
+    if not wanted:
+        return list(dict.fromkeys(lacking)), {}
+    if sources:
         datasets["mirror"] = "data"
         (out / "data").mkdir()
         for target, source in sources.items():
             shutil.copy(source, out / target)
-    return list(dict.fromkeys(lacking))
+    return list(dict.fromkeys(lacking)), {file: licences[file] for file in sources}
 
 
 def dataset_rows(config, provenance, timings):
@@ -188,7 +192,7 @@ def dataset_rows(config, provenance, timings):
     return rows
 
 
-def make_artifact(paths, folder, logs, claims, claimed, receipts, data, archive):
+def make_artifact(paths, folder, logs, claims, claimed, whose, receipts, data, archive):
     """Pack an archive; the same results give the same bytes.
 
     Parameters
@@ -198,6 +202,7 @@ def make_artifact(paths, folder, logs, claims, claimed, receipts, data, archive)
     logs : Path, folder
     claims : dict, section of the configuration
     claimed : dict, from suite.claimed: what claims name besides, without which nobody could read the configuration
+    whose : dict, section `artifact` of the configuration: authors, publisher and licence of the results
     receipts : list of Path, of downloads
     data : bool, whether the files of datasets are put in
     archive : Path
@@ -223,7 +228,7 @@ def make_artifact(paths, folder, logs, claims, claimed, receipts, data, archive)
         experiment["backends"] = entries_of(experiment["backends"])
         experiment["suites"][suite].pop("builds", None)
         experiment["metrics"] = copy_metrics(experiment["datasets"], out)
-        files = copy_data(experiment["datasets"], known, timings, out, data)
+        files, licences = copy_data(experiment["datasets"], known, timings, out, data)
         experiment["datasets"]["truth_k"] = config["truth_k"]
         experiment |= {"claims": claims, "baseline": f"published/{suite}"}
         (out / "experiment.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False), encoding="utf-8")
@@ -243,13 +248,13 @@ def make_artifact(paths, folder, logs, claims, claimed, receipts, data, archive)
             metrics=(out / "metrics").is_dir(),
             files=files,
             datasets=dataset_rows(config, provenance, timings),
+            authors=[author["name"] for author in crate.authors_of(whose)],
+            publisher=whose.get("publisher"),
+            license=whose.get("license"),
+            workflow=crate.authors_of_knnbench(),
         )
         (out / "README.md").write_text(readme, encoding="utf-8")
-        author = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["authors"][0]["name"]
-        words = readme.splitlines()[2]
-        crate.write(
-            out, suite, f"K-nearest-neighbour search: suite {suite} of knnbench", words, author, measured, version.commit
-        )
+        crate.write(out, suite, readme.splitlines()[2], whose, licences, measured, version.commit)
         sums = [f"{sha256_of(path)}  {path.relative_to(out)}\n" for path in sorted(out.rglob("*")) if path.is_file()]
         (out / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
         part = archive.with_name(f".{archive.name}")

@@ -5,7 +5,10 @@ By the profile Workflow Run RO-Crate 0.5 (Leo et al., Recording provenance of wo
 
 import json
 import mimetypes
+from pathlib import Path
+from urllib.parse import quote
 
+import yaml
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
@@ -16,16 +19,37 @@ PROFILES = {
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": ("Workflow RO-Crate", "1.0"),
 }
 KINDS = {".yaml": "application/yaml", ".md": "text/markdown", ".diff": "text/x-diff", ".cff": "application/yaml"}
+CITATION = Path(__file__).parents[3] / "CITATION.cff"
 MIT = "https://spdx.org/licenses/MIT"
 
 
-def write(folder, suite, name, description, author, measured, commit):
+def authors_of(whose):
+    """The authors of the results, each as a dict with name, and with orcid and affiliation if they are said.
+
+    Parameters
+    ----------
+    whose : dict, section `artifact` of the configuration
+    """
+    return [{"name": author} if isinstance(author, str) else author for author in whose.get("authors", ())]
+
+
+def authors_of_knnbench():
+    """Names of the workflow's own authors."""
+    return [author["name"] for author in yaml.safe_load(CITATION.read_text(encoding="utf-8"))["authors"]]
+
+
+def write(folder, suite, description, whose, licences, measured, commit):
     """Write ro-crate-metadata.json into a folder; the same content gives the same bytes.
+
+    The workflow has its own authors and licence, and each file of data that of its datasets. The results, and the whole, have
+    those that the user says, and none if nothing is said.
 
     Parameters
     ----------
     folder : Path, of the artifact
-    suite, name, description, author : str
+    suite, description : str
+    whose : dict, section `artifact` of the configuration
+    licences : dict, file of data below `folder` -> list of str, licences of the datasets that are made from it
     measured : (str, str) or None, UTC times of the first and the last measurement
     commit : str or None, of the code
     """
@@ -41,15 +65,31 @@ def write(folder, suite, name, description, author, measured, commit):
         return crate.add_file(path, place, properties=known | properties)
 
     start, end = (time.replace("Z", "+00:00") for time in measured) if measured else (None, None)
-    license = entity(MIT, "CreativeWork", name="MIT License", url=MIT)
-    people = entity("#author", "Organization", name=author)
+
+    def licence(words):
+        """A licence: an address, or words that say which one it is."""
+        if words.startswith(("http://", "https://")):
+            return entity(words, "CreativeWork", name=words, url=words)
+        return entity(f"#licence-{quote(words)}", "CreativeWork", name=words)
+
+    def person(author):
+        affiliation = {"affiliation": author["affiliation"]} if "affiliation" in author else {}
+        return entity(author.get("orcid") or f"#{quote(author['name'])}", "Person", name=author["name"], **affiliation)
+
+    people = [person(author) for author in authors_of(whose)]
+    owned = {"author": people} if people else {}
+    owned |= {"license": licence(whose["license"])} if "license" in whose else {}
+    ours = [entity(f"#{quote(name)}", "Organization", name=name) for name in authors_of_knnbench()]
+    mit = entity(MIT, "CreativeWork", name="MIT License", url=MIT)
     crate.root_dataset["conformsTo"] = [
         entity(id, "CreativeWork", name=title, version=version) for id, (title, version) in PROFILES.items()
     ]
-    crate.root_dataset["author"] = crate.root_dataset["publisher"] = people
-    crate.name, crate.description = name, description
+    for key, value in owned.items():
+        crate.root_dataset[key] = value
+    if "publisher" in whose:
+        crate.root_dataset["publisher"] = entity("#publisher", "Organization", name=whose["publisher"])
+    crate.name, crate.description = f"K-nearest-neighbour search: suite {suite} of knnbench", description
     crate.root_dataset["datePublished"] = end or "1970-01-01"
-    crate.root_dataset["license"] = license
     workflow = crate.add_workflow(
         folder / "code/Snakefile",
         "code/Snakefile",
@@ -57,8 +97,8 @@ def write(folder, suite, name, description, author, measured, commit):
         lang="snakemake",
         properties={"name": "knnbench", "encodingFormat": "text/plain"},
     )
-    workflow["license"] = license
-    workflow["author"] = workflow["creator"] = people
+    workflow["license"] = mit
+    workflow["author"] = workflow["creator"] = ours
     workflow["version"] = commit or "unknown"
     workflow["conformsTo"] = entity(
         "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE",
@@ -68,21 +108,25 @@ def write(folder, suite, name, description, author, measured, commit):
     )
     experiment = file(folder / "experiment.yaml", description="What was measured: the whole configuration")
     results = crate.add_dataset(
-        None, f"published/{suite}/", properties={"name": "Results", "description": "Tables, figures, report and provenance"}
+        None,
+        f"published/{suite}/",
+        properties={"name": "Results", "description": "Tables, figures, report and provenance", **owned},
     )
     made = [file(path) for path in sorted((folder / f"published/{suite}").rglob("*")) if path.is_file()]
     results["hasPart"] = made
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name not in ("experiment.yaml", "ro-crate-metadata.json"):
             file(path, **({"about": crate.root_dataset} if path.name == "README.md" else {}))
-    for part, words in {
-        "code/": "The workflow, with pins and hashes of every environment",
-        "records/": "The record of every cell",
-        "data/": "Files of datasets",
-        "metrics/": "Files of metrics",
-    }.items():
+    for part, words, known in (
+        ("code/", "The workflow, with pins and hashes of every environment", {"author": ours, "license": mit}),
+        ("records/", "The record of every cell", owned),
+        ("data/", "Files of datasets, each with the licence of its own", {}),
+        ("metrics/", "Files of metrics", {}),
+    ):
         if (folder / part).is_dir():
-            crate.add_dataset(None, part, properties={"name": part, "description": words})
+            crate.add_dataset(None, part, properties={"name": part, "description": words, **known})
+    for path, said in licences.items():
+        file(folder / path, license=[licence(words) for words in dict.fromkeys(said)] or "not stated")
     for direction, id, kind, example in (
         ("input", "#experiment", "File", experiment),
         ("output", "#results", "Dataset", results),
@@ -97,6 +141,7 @@ def write(folder, suite, name, description, author, measured, commit):
         example["exampleOfWork"] = parameter
         workflow[direction] = parameter
     known = {"startTime": start, "endTime": end} if end else {}
+    known |= {"agent": people} if people else {}
     action = entity(
         "#measured",
         "CreateAction",
@@ -105,7 +150,6 @@ def write(folder, suite, name, description, author, measured, commit):
         instrument=workflow,
         object=experiment,
         result=results,
-        agent=people,
         actionStatus="http://schema.org/CompletedActionStatus",
         **known,
     )
