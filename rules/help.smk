@@ -81,7 +81,7 @@ rule help:
             )
         ]
         + [
-            f"\nSuites: {', '.join(config['suites'])}. `snakemake -n --quiet rules` says what would run; README.md says more."
+            f"\nSuites: {', '.join(config['suites'])}. What is called stands before --config. `snakemake -n --quiet rules` says what would run; README.md says more."
         ],
     message:
         "What can be called"

@@ -83,7 +83,9 @@ SUITE = (
 # Claims that name what the suite does not use; and whose the results are.
 MINE = """
 artifact:
-  authors: [Ada Lovelace, {name: Grace Hopper, orcid: https://orcid.org/0000-0002-1825-0097, affiliation: A navy}]
+  authors:
+    - {name: Ada Lovelace, affiliation: A university}
+    - {name: Grace Hopper, orcid: https://orcid.org/0000-0002-1825-0097, affiliation: A navy}
   publisher: A university
   license: https://creativecommons.org/licenses/by/4.0/
 datasets:

@@ -20,6 +20,7 @@ PROFILES = {
 }
 KINDS = {".yaml": "application/yaml", ".md": "text/markdown", ".diff": "text/x-diff", ".cff": "application/yaml"}
 CITATION = Path(__file__).parents[3] / "CITATION.cff"
+NOT_STATED = "No licence of the results is stated; the code and the datasets have their own"  # the profile wants some words
 MIT = "https://spdx.org/licenses/MIT"
 
 
@@ -36,6 +37,11 @@ def authors_of(whose):
 def authors_of_knnbench():
     """Names of the workflow's own authors."""
     return [author["name"] for author in yaml.safe_load(CITATION.read_text(encoding="utf-8"))["authors"]]
+
+
+def one(values):
+    """Values of a property as RO-Crate has them: one stands alone."""
+    return values[0] if len(values) == 1 else values
 
 
 def write(folder, suite, description, whose, licences, measured, commit):
@@ -72,22 +78,25 @@ def write(folder, suite, description, whose, licences, measured, commit):
             return entity(words, "CreativeWork", name=words, url=words)
         return entity(f"#licence-{quote(words)}", "CreativeWork", name=words)
 
-    def person(author):
-        affiliation = {"affiliation": author["affiliation"]} if "affiliation" in author else {}
-        return entity(author.get("orcid") or f"#{quote(author['name'])}", "Person", name=author["name"], **affiliation)
+    def organization(name):
+        return entity(f"#{quote(name)}", "Organization", name=name)
 
-    people = [person(author) for author in authors_of(whose)]
+    def person(author):
+        known = {"affiliation": organization(author["affiliation"])} if "affiliation" in author else {}
+        return entity(author.get("orcid") or f"#{quote(author['name'])}", "Person", name=author["name"], **known)
+
+    people = one([person(author) for author in authors_of(whose)])
     owned = {"author": people} if people else {}
     owned |= {"license": licence(whose["license"])} if "license" in whose else {}
-    ours = [entity(f"#{quote(name)}", "Organization", name=name) for name in authors_of_knnbench()]
+    ours = one([organization(name) for name in authors_of_knnbench()])
     mit = entity(MIT, "CreativeWork", name="MIT License", url=MIT)
     crate.root_dataset["conformsTo"] = [
         entity(id, "CreativeWork", name=title, version=version) for id, (title, version) in PROFILES.items()
     ]
-    for key, value in owned.items():
+    for key, value in ({"license": NOT_STATED} | owned).items():
         crate.root_dataset[key] = value
     if "publisher" in whose:
-        crate.root_dataset["publisher"] = entity("#publisher", "Organization", name=whose["publisher"])
+        crate.root_dataset["publisher"] = organization(whose["publisher"])
     crate.name, crate.description = f"K-nearest-neighbour search: suite {suite} of knnbench", description
     crate.root_dataset["datePublished"] = end or "1970-01-01"
     workflow = crate.add_workflow(
@@ -126,7 +135,7 @@ def write(folder, suite, description, whose, licences, measured, commit):
         if (folder / part).is_dir():
             crate.add_dataset(None, part, properties={"name": part, "description": words, **known})
     for path, said in licences.items():
-        file(folder / path, license=[licence(words) for words in dict.fromkeys(said)] or "not stated")
+        file(folder / path, license=one([licence(words) for words in dict.fromkeys(said)]) or "not stated")
     for direction, id, kind, example in (
         ("input", "#experiment", "File", experiment),
         ("output", "#results", "Dataset", results),
