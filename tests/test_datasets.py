@@ -181,7 +181,7 @@ def test_rows_of_a_download_without_a_direction_are_left_out(tmp_path):
         assert file.attrs["hosted_neighbors_recall"] == 1
         said = json.loads(file.attrs["remarks"])
         assert len(said) == 1
-        assert said[0].startswith("10 of 300 points and 1 of 9 queries of the file are zero and have no direction")
+        assert said[0].startswith("10 of 300 points and 1 of 9 queries of the file are zero, which angular does not take")
     for part, what in ((train, "every row is zero"), (np.zeros(4), r"shape \(4,\)")):
         settings, receipt = download_of(tmp_path, train=np.zeros_like(part), test=test)
         with pytest.raises(Unavailable, match=what):

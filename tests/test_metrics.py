@@ -1,5 +1,7 @@
 """Every metric against other libraries and by hand, its exact neighbours against sorted matrices, and metrics of one's own."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,15 +12,26 @@ from scipy.spatial.distance import cdist
 from scipy.special import rel_entr
 from sklearn.metrics.pairwise import haversine_distances
 
+from knnbench.config.checks import check_dataset, count_points
 from knnbench.config.metrics import check_own_metric
 from knnbench.config.values import ConfigError
 from knnbench.problem import truth
 from knnbench.problem.domains import DOMAINS
 from knnbench.problem.metrics import EARTH_M, METRICS, mahalanobis, minkowski
-from knnbench.problem.own_metrics import MetricError, Symbol, check_metric, define, metric_of, valid_points
+from knnbench.problem.own_metrics import (
+    MetricError,
+    check_metric,
+    content_of,
+    define,
+    ignores_origin,
+    metric_of,
+    takes_zero,
+    valid_points,
+)
 from knnbench.problem.points import DataError, check_points, covariance, in_blocks
 from knnbench.problem.recall import exact_distances, score
-from knnbench.problem.sources import DRAWN, draw
+from knnbench.problem.sources import DRAWN, draw, load
+from knnbench.problem.symbols import Symbol
 from knnbench.problem.truth import exact_neighbors
 
 COLUMNS = yaml.safe_load((ROOT / "rules/schemas/timings.schema.yaml").read_text(encoding="utf-8"))["properties"]
@@ -321,3 +334,110 @@ def test_a_metric_of_one_s_own_from_overlay_to_table(project):
     (project / "mine.py").write_text(OWN.format(term="abs(x - y)"))
     again = snakemake("-n", *asked, cwd=project).stdout
     assert "slow" in again and "chi:" not in again  # only what it was used for is made again
+
+
+@pytest.mark.parametrize("d", [2, 4, 10])
+def test_a_matrix_of_any_dimension(tmp_path, d):
+    path = tmp_path / "inverse.npy"
+    np.save(path, np.eye(d) + 0.1)
+    entry = {"matrix": str(path)}
+    check_own_metric("maha", entry)
+    assert metric_of("maha", entry).dimension == d
+    x, y = np.random.default_rng(0).normal(size=(2, d))
+    metric = metric_of("maha", entry)
+    x, y = metric.prepare(np.stack([x, y]))
+    assert metric.keys(x, y) == pytest.approx(metric.keys(y, x))
+    data = {"metric": "maha", "metric_entry": entry, "source": "file", "train": str(tmp_path / "points.npy"), "split": 2}
+    np.save(tmp_path / "points.npy", np.ones((9, 7)))
+    with pytest.raises(ConfigError, match=f"have dimension 7, and the maha metric is for {d} coordinates"):
+        count_points("mine", data)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "said"),
+    [
+        (np.array([[2, 0, 1.9], [0, 2, 0], [0, 0, 2]]), "not symmetric: 1.9 in row 0 and column 2, 0 in row 2 and column 0"),
+        (np.ones((2, 3)), r"its shape is \(2, 3\)"),
+        (np.diag([1.0, -1.0]), "positive"),
+        (np.diag([1.0, np.nan]), "not finite"),
+        (np.array(["a"]), "could not convert"),
+    ],
+)
+def test_matrices_that_are_refused(tmp_path, matrix, said):
+    np.save(tmp_path / "a.npy", matrix)
+    with pytest.raises(ConfigError, match=f"metrics.mine: matrix .*{said}"):
+        check_own_metric("mine", {"matrix": str(tmp_path / "a.npy")})
+
+
+def test_formulas_of_shares():
+    """Kullback and Leibler's divergence ranks points that sum to 1, and no others."""
+    entry = {"term": "x * log(x / y)", "domain": "positive", "symmetric": False}
+    with pytest.raises(ConfigError, match="of shares of a whole, whose sum is 1, it finds the nearest: say domain: shares"):
+        check_own_metric("kl", dict(entry))
+    check_own_metric("kl", entry | {"domain": "shares"})
+    outside, _ = DOMAINS["shares"]
+    assert outside(np.array([[0.5, 0.5], [0.5, 0.6], [1, 0]])).tolist() == [False, True, True]
+
+
+def test_what_a_metric_is():
+    """Two of one name are told apart by what they are, and by nothing else."""
+    same = [{"term": "abs(x-y)"}, {"term": " abs(x - y) ", "reduce": "sum"}, {"term": "abs(x - y)", "symmetric": True}]
+    assert len({content_of(entry) for entry in same}) == 1
+    others = [{"term": "abs(x - y)", "reduce": "max"}, {"term": "abs(y - x)"}, {"p": 0.5}, {"p": 4.0}, {"matrix": "data"}]
+    others += [{"module": "a.py", "sha256": "1"}, {"module": "a.py", "sha256": "2"}]
+    assert len({content_of(entry) for entry in [*same, *others]}) == 1 + len(others)
+    assert content_of({"module": "a.py", "sha256": "1"}) == content_of({"module": "b/a.py", "sha256": "1"})
+
+
+WEIGHTED = """
+from pathlib import Path
+import numpy as np
+from knnbench.problem.metrics import Metric
+
+WEIGHTS = np.load({where})
+METRIC = Metric("mine", lambda m: lambda x, y: abs(x - y) * float(WEIGHTS[0]), length=None)
+"""
+
+
+def test_files_that_a_module_reads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("weights.npy", np.ones(3))
+    Path("mine.py").write_text(WEIGHTED.format(where='Path(__file__).with_name("weights.npy")'), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"metrics.mine: mine.py reads .*weights.npy, .*; say reads: \[.*weights.npy\]"):
+        check_own_metric("mine", {"module": "mine.py"})
+    entries = [{"module": "mine.py", "reads": ["weights.npy"]} for _ in range(2)]
+    check_own_metric("mine", entries[0])
+    np.save("weights.npy", np.full(3, 2.0))
+    with pytest.raises(MetricError, match="mine.py or what it reads was changed since"):
+        metric_of("mine", entries[0])
+    check_own_metric("mine", entries[1])
+    assert entries[0]["sha256"] != entries[1]["sha256"]
+    Path("mine.py").write_text(WEIGHTED.format(where='"weights.npy"'), encoding="utf-8")
+    with pytest.raises(ConfigError, match="in the folder that a program runs in, which is another one elsewhere"):
+        check_own_metric("mine", {"module": "mine.py", "reads": ["weights.npy"]})
+
+
+KEYS = {"centre": True, "zero_rows": "drop"}
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_of_a_dataset_under_every_metric(tmp_path, name, key):
+    """It does what it says, or is refused by a sentence that names it and the metric."""
+    metric = METRICS[name]
+    points = raw(metric, 0)[:60].astype(np.float64)
+    np.save(tmp_path / "points.npy", points)
+    entry = {"metric": name, "source": "file", "train": str(tmp_path / "points.npy"), "split": 5, key: KEYS[key]}
+    applies = ignores_origin(metric) if key == "centre" else not takes_zero(metric)
+    if not applies:
+        with pytest.raises(ConfigError, match=rf"datasets.mine.{key}: .*{name} metric"):
+            check_dataset("mine", dict(entry))
+        return
+    check_dataset("mine", dict(entry))
+    if key == "zero_rows":
+        points[::10] = 0
+        np.save(tmp_path / "points.npy", points)
+        train, test, _, _, remarks = load(entry)
+        assert train.shape[0] + test.shape[0] == 54 and "of the file are zero, which" in remarks[0]
+        for part in (train, test):
+            check_points(np.concatenate(list(part.blocks)), metric, "points")

@@ -1,5 +1,6 @@
 """Check a configuration against the schema and against itself, and fill in defaults."""
 
+import contextlib
 import fnmatch
 import os
 import stat
@@ -14,7 +15,7 @@ from knnbench.config.values import ConfigError, as_path, complete, require_file,
 from knnbench.problem.datasets import TRUTH_K
 from knnbench.problem.download import file_name
 from knnbench.problem.metrics import METRICS
-from knnbench.problem.own_metrics import ignores_origin, metric_of
+from knnbench.problem.own_metrics import ignores_origin, metric_of, takes_zero
 from knnbench.problem.points import DataError, Stream, check_form
 from knnbench.problem.readers import READERS, named_format, open_rows
 from knnbench.problem.sources import places
@@ -78,7 +79,7 @@ def resolve(config, schema, replaced=(), variables=os.environ):
     if config["timing"]["min_repeats"] > config["timing"]["max_repeats"]:
         raise ConfigError("timing: min_repeats is over max_repeats; raise max_repeats")
     for name, entry in config["metrics"].items():
-        check_own_metric(name, entry)
+        check_own_metric(name, entry, dimensions_of(name, config["datasets"]))
     for name, settings in config["datasets"].items():
         require_known(f"datasets.{name}.metric", [settings["metric"]], [*METRICS, *config["metrics"]])
         if entry := config["metrics"].get(settings["metric"]):
@@ -210,6 +211,10 @@ def check_dataset(name, settings, hint=""):
         raise ConfigError(
             f"datasets.{name}.centre: where the origin is matters to the {settings['metric']} metric; leave it out"
         )
+    if "zero_rows" in settings and takes_zero(metric_of(settings["metric"], settings.get("metric_entry"))):
+        raise ConfigError(
+            f"datasets.{name}.zero_rows: to the {settings['metric']} metric zeros are a point like any other; leave it out"
+        )
     if source == "earth" and settings.get("d") != 2:
         raise ConfigError(f"datasets.{name}.d: {settings.get('d')}; earth has latitude and longitude, d: 2")
     if source not in ("file", "url"):
@@ -222,6 +227,14 @@ def check_dataset(name, settings, hint=""):
         raise ConfigError(f"datasets.{name}.queries: {settings['queries']} leaves no points of {DIGITS}; lower it")
     if not settings.get("title", "").strip():
         settings["title"] = name
+
+
+def dimensions_of(metric, datasets):
+    """Dimensions of the datasets that a metric is for, as far as they are known; what is wrong with these is said later."""
+    for name, settings in datasets.items():
+        if settings["metric"] == metric:
+            with contextlib.suppress(ConfigError, KeyError):
+                yield settings["d"] if "d" in settings else read_header(name, settings, "train")[1]
 
 
 def count_points(name, settings):
@@ -249,6 +262,11 @@ def count_points(name, settings):
         if not regular:
             raise ConfigError(f"datasets.{name}: {path} is not a file; paths start in the folder that Snakemake runs in")
     n, d = read_header(name, settings, "train")
+    wanted = metric_of(settings["metric"], settings.get("metric_entry")).dimension
+    if wanted not in (None, d):
+        raise ConfigError(
+            f"datasets.{name}: its points have dimension {d}, and the {settings['metric']} metric is for {wanted} coordinates"
+        )
     if {"split", "self"}.isdisjoint(settings) and (other := read_header(name, settings, "test")[1]) != d:
         raise ConfigError(f"datasets.{name}: train has dimension {d}, test has {other}; they must agree")
     rows, split = settings.get("rows", n), settings.get("split", 0)

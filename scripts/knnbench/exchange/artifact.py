@@ -17,6 +17,7 @@ from knnbench.exchange.published import keep
 from knnbench.exchange.version import CODE, code_version
 from knnbench.measure.statuses import NOT_RUN
 from knnbench.problem.download import file_name
+from knnbench.problem.own_metrics import digest_of
 from knnbench.results.machines import text_of, whole_machine
 from knnbench.results.tables import read_csv
 from knnbench.system.archive import pack
@@ -105,12 +106,18 @@ def copy_metrics(datasets, out):
             continue
         digest = entry.pop("sha256", None)
         for key in {"module", "matrix"} & entry.keys() if digest else ():  # `matrix: data` is no file
-            source = Path(entry[key])
-            if not source.is_file() or sha256_of(source) != digest:
-                raise SystemExit(f"{source} is not what it was when it was measured with; put that back, or measure again")
-            entry[key] = f"metrics/{settings['metric']}{source.suffix}"
-            (out / "metrics").mkdir(exist_ok=True)
-            shutil.copy(source, out / entry[key])
+            files = [Path(path) for path in (entry[key], *entry.get("reads", []))]
+            lost = next((path for path in files if not path.is_file()), None)
+            if lost or digest_of(entry) != digest:
+                raise SystemExit(
+                    f"{lost or entry[key]} is not what it was when it was measured with; put that back, or measure again"
+                )
+            beside = files[0].resolve().parent
+            kept = [f"metrics/{settings['metric']}/{path.resolve().relative_to(beside)}" for path in files]
+            entry |= {key: kept[0]} | ({"reads": kept[1:]} if kept[1:] else {})
+            for source, target in zip(files, kept, strict=True):
+                (out / target).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, out / target)
         metrics[settings["metric"]] = entry
     return metrics
 

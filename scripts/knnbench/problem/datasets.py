@@ -70,7 +70,7 @@ def renumber(ids, kept):
     return own[np.where((ids >= 0) & (ids < len(train)), ids, len(train))][test]
 
 
-def write_points(path, metric, train, test, origins=("train", "test"), own=None, **attributes):
+def write_points(path, metric, train, test, origins=("train", "test"), own=None, defined="", **attributes):
     """Begin a dataset file with its points; the same content gives the same bytes.
 
     Parameters
@@ -80,6 +80,7 @@ def write_points(path, metric, train, test, origins=("train", "test"), own=None,
     train, test : Points; `test` is None where points are their own queries
     origins : where each comes from, for messages
     own : as `Dataset` has it
+    defined : str, what a metric of the user's own is (`own_metrics.content_of`): two of one name are not the same problem
     **attributes : str, int or float; None is left out
 
     Raises
@@ -95,7 +96,7 @@ def write_points(path, metric, train, test, origins=("train", "test"), own=None,
     size, room = 4 * (train.shape[0] + q) * train.shape[1], shutil.disk_usage(Path(path).parent).free
     if size > room:
         raise DataError(f"{origins[0]}: its points take {size / 1e9:,.1f} GB, and the disk has {room / 1e9:,.1f} GB; make room")
-    digest = hashlib.sha256(metric.name.encode())
+    digest = hashlib.sha256((metric.name + defined).encode())
     # Aligned, so that pages of the file can be mapped as pages of an array.
     aligned = {"alignment_threshold": PAGE_BYTES, "alignment_interval": PAGE_BYTES}
     with h5py.File(path, "w", track_order=True, **aligned) as file:

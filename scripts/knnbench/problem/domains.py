@@ -2,6 +2,8 @@
 
 import numpy as np
 
+SUM = 1e-4  # by which the sum of shares may miss 1, as float32 rounds them
+
 
 def norms(points):
     return np.sqrt(np.einsum("ij,ij->i", points, points))
@@ -20,6 +22,10 @@ DOMAINS = {
     "distributions": (
         lambda points: (points < 0).any(1) | (points.sum(1) <= 0),
         "has a negative coordinate or only zeros: the {} metric is of shares of a whole",
+    ),
+    "shares": (
+        lambda points: (points <= 0).any(1) | (np.abs(points.sum(1) - 1) > SUM),
+        "is no shares of a whole: the {} metric takes coordinates above 0 whose sum is 1; divide each row by its sum",
     ),
     "positive": (
         lambda points: (points <= 0).any(1),

@@ -14,7 +14,7 @@ import numpy as np
 from knnbench.problem.datasets import TRUTH_K, map_array, write_neighbors, write_points, write_unavailable
 from knnbench.problem.hardness import hardness
 from knnbench.problem.narrow import outside_float32
-from knnbench.problem.own_metrics import ignores_origin, metric_of
+from knnbench.problem.own_metrics import content_of, ignores_origin, metric_of
 from knnbench.problem.own_rows import choose_own, without_own
 from knnbench.problem.points import BLOCK_NUMBERS, DataError, covariance
 from knnbench.problem.recall import score
@@ -112,7 +112,8 @@ def make(settings, files, out):
         apart = "path" not in settings and "url" not in settings  # in files of their own
         origins = [settings.get(part, origin) if apart else f"{origin}, {part}" for part in ("train", "test")]
         source = {"source": origin, "source_sha256": receipt.get("sha256")}
-        write_points(out, metric, rounding.train, rounding.test, origins, own, **about, **source)
+        defined = content_of(entry) if entry else ""
+        write_points(out, metric, rounding.train, rounding.test, origins, own, defined, **about, **source)
     except DataError as error:
         return give_up(str(error))
     if settings["source"] in ("file", "url"):  # what is drawn is known

@@ -67,6 +67,7 @@ class Metric:
     length : callable (distance) -> length, or None
         A distance that is additive along a line, at least nearby: a small ball of twice the radius has 2^d times the points.
     domain : str, a key of `domains.DOMAINS`: which points are valid
+    dimension : int or None, of the points that it takes; None of any
     prepare : callable (points) -> points, or None
         float64 arrays, shape (rows, d); the second may have another d.
     normalised : bool, whether prepared points have unit length
@@ -86,6 +87,7 @@ class Metric:
     distance: Callable = lambda key: key
     length: Callable | None = lambda distance: distance
     domain: str = "any"
+    dimension: int | None = None
     prepare: Callable | None = None
     normalised: bool = False
     like: str = ""
@@ -196,7 +198,7 @@ def minkowski(p=3.0):
 def mahalanobis(matrix):
     """Euclidean after a linear map: the Cholesky factor of `matrix`, the inverse of a covariance, shape (d, d)."""
     factor = np.linalg.cholesky(np.asarray(matrix, dtype=np.float64))
-    return euclidean("mahalanobis", prepare=lambda points: points @ factor)
+    return euclidean("mahalanobis", prepare=lambda points: points @ factor, dimension=len(factor))
 
 
 METRICS = {

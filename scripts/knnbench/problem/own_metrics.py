@@ -6,12 +6,15 @@ A formula is parsed to a closed grammar: names, numbers, operators and six funct
 import ast
 import hashlib
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
 
 from knnbench.problem.domains import DOMAINS
 from knnbench.problem.metrics import METRICS, Metric, mahalanobis, minkowski
+from knnbench.problem.symbols import Symbol, Symbols
+from knnbench.system.files import sha256_of
 
 FUNCTIONS = {"abs": 1, "sqrt": 1, "log": 1, "exp": 1, "min": 2, "max": 2}
 CALLED = {"min": "minimum", "max": "maximum"}  # as modules of arrays name them
@@ -129,21 +132,30 @@ def of_matrix(path, covariance):
     """Mahalanobis' distance by the matrix in a file, or by the inverse of a covariance."""
     if path == "data":
         return METRICS["euclidean"] if covariance is None else mahalanobis(np.linalg.inv(covariance))
+    wanted = "it is a .npy file, shape (d, d), symmetric and positive: the inverse of a covariance"
     try:
-        return mahalanobis(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, np.linalg.LinAlgError) as error:
-        raise MetricError(
-            f"matrix {path}: {error}; it is a .npy file, shape (d, d), symmetric and positive: the inverse of a covariance"
-        ) from error
+        matrix = np.load(path, allow_pickle=False).astype(np.float64)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"its shape is {matrix.shape}")
+        if not np.isfinite(matrix).all():
+            raise ValueError("it has numbers that are not finite")
+        if not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-9 * np.abs(matrix).max()):
+            row, column = np.argwhere(~np.isclose(matrix, matrix.T, rtol=1e-6, atol=1e-9 * np.abs(matrix).max()))[0]
+            raise ValueError(
+                f"it is not symmetric: {matrix[row, column]:g} in row {row} and column {column},"
+                f" {matrix[column, row]:g} in row {column} and column {row}; (A + A.T) / 2 has the same distances"
+            )
+        return mahalanobis(matrix)
+    except (OSError, ValueError, TypeError, EOFError, np.linalg.LinAlgError) as error:
+        raise MetricError(f"matrix {path}: {error}; {wanted}") from error
 
 
 def of_file(name, entry):
     """The `METRIC` of a Python file, which is what it was when the configuration was read."""
     path = Path(entry["module"])
     try:
-        code = path.read_bytes()
-        if entry.get("sha256", "") not in ("", hashlib.sha256(code).hexdigest()):
-            raise MetricError(f"{path} was changed since the dataset was made; run again")
+        if entry.get("sha256", "") not in ("", digest_of(entry)):
+            raise MetricError(f"{path} or what it reads was changed since the dataset was made; run again")
         spec = importlib.util.spec_from_file_location(f"metric_{path.stem}", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -156,44 +168,51 @@ def of_file(name, entry):
     return named(name, found)
 
 
+def digest_of(entry):
+    """SHA-256 of the file of a metric, and of the files that it reads, whatever their paths."""
+    digests = [sha256_of(Path(path).absolute()) for path in (entry.get("module") or entry["matrix"], *entry.get("reads", []))]
+    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def content_of(entry):
+    """What a metric of one's own is, in JSON: not where its files lie, nor how its formula is spelled.
+
+    Parameters
+    ----------
+    entry : dict, of `metrics` in the configuration, with the `sha256` of its file filled in
+
+    Returns
+    -------
+    content : str
+    """
+    claimed = ("symmetric", "module", "reads", *(["matrix"] if "sha256" in entry else []))
+    spelled = {key: ast.unparse(ast.parse(entry[key].strip(), mode="eval")) for key in ("term", "finish") if key in entry}
+    usual = {"reduce": "sum", "domain": "any"} if "term" in entry else {}
+    return json.dumps({key: value for key, value in (usual | entry | spelled).items() if key not in claimed}, sort_keys=True)
+
+
 def metric_of(name, entry=None, covariance=None):
     """A metric by its name: a shipped one, or that of an entry of `metrics`."""
     return METRICS[name] if entry is None else define(name, entry, covariance)
 
 
-class Symbol:
-    """A number that is not known yet, as KeOps and a compiler of JAX see it: it can be computed with, and not be asked."""
-
-    def _of(self, *_):
-        return Symbol()
-
-    for _name in ["add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "neg", "abs"]:
-        locals()[f"__{_name}__"] = _of
-
-    def __pow__(self, exponent):
-        if isinstance(exponent, Symbol):
-            raise TypeError("a power whose exponent is no number")
-        return Symbol()
-
-    def _asked(self, *_):
-        raise TypeError("it asks for the value of a coordinate, by `if`, a comparison, float() or the like")
-
-    __bool__ = __float__ = __int__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __len__ = __iter__ = __getitem__ = _asked
-    __hash__ = None
-    __array_ufunc__ = None
+def valid_points(domain, generator, d=DIMENSION):
+    """Random points of dimension `d` that a metric of a domain takes."""
+    points = generator.uniform(0.1, 0.4, (POINTS, d))
+    match domain:
+        case "degrees":
+            return generator.uniform(0.1, 0.4, (POINTS, 2)) * (200, 400) - (50, 100)
+        case "ball":
+            return points / np.sqrt(d)
+        case "shares":
+            return points / points.sum(1, keepdims=True)
+    return points
 
 
-class Symbols:
-    """Operations on symbols: those that NumPy, PyTorch, JAX and KeOps have."""
-
-    log = sqrt = exp = sin = cos = asin = acos = atan = sign = staticmethod(lambda x: Symbol())
-    minimum = maximum = amax = staticmethod(lambda x, y: Symbol())
-
-
-def valid_points(domain, generator):
-    """Random points that a metric of a domain takes."""
-    points = generator.uniform(0.1, 0.4, (POINTS, DIMENSION))
-    return points[:, :2] * (200, 400) - (50, 100) if domain == "degrees" else points
+def takes_zero(metric):
+    """Whether a metric takes the point whose coordinates are all zero."""
+    outside, _ = DOMAINS[metric.domain]
+    return not outside(np.zeros((1, 2))).any()
 
 
 def ignores_origin(metric):
@@ -201,18 +220,19 @@ def ignores_origin(metric):
     if metric.domain != "any":
         return False
     prepare = metric.prepare or (lambda points: points)
-    points = valid_points("any", np.random.default_rng(0))
+    points = valid_points("any", np.random.default_rng(0), metric.dimension or DIMENSION)
     here, there = (metric.keys(prepare(some)[:, None], prepare(some)) for some in (points, points + 1))
     return np.allclose(here, there, rtol=1e-6, atol=1e-9)
 
 
-def check_metric(metric, symmetric=True):
-    """Try a metric on random points.
+def check_metric(metric, symmetric=True, d=DIMENSION):
+    """Try a metric on random points of its domain.
 
     Parameters
     ----------
     metric : Metric
     symmetric : bool, whether it claims that the order of two points does not matter
+    d : int, dimension of the points
 
     Raises
     ------
@@ -222,7 +242,9 @@ def check_metric(metric, symmetric=True):
     """
     if metric.domain not in DOMAINS:
         raise MetricError(f"domain {metric.domain!r} is unknown; known are {', '.join(DOMAINS)}")
-    points = valid_points(metric.domain, np.random.default_rng(0))
+    if metric.dimension not in (None, d):
+        raise MetricError(f"it takes points of dimension {metric.dimension}, and is asked for points of dimension {d}")
+    points = valid_points(metric.domain, np.random.default_rng(0), d)
     points = metric.prepare(points) if metric.prepare else points
     try:
         with np.errstate(all="ignore"):
@@ -241,7 +263,13 @@ def check_metric(metric, symmetric=True):
     own = np.diag(keys)
     if (own <= keys.min(1) + 1e-9 * np.abs(own)).mean() < SHARE and metric.like != "inner-product":
         way = "farthest" if (own >= keys.max(1) - 1e-9 * np.abs(own)).mean() > SHARE else "wrong points"
-        raise MetricError(f"points are not their own nearest neighbours: it finds the {way} first; smaller has to be nearer")
+        hint = "smaller has to be nearer"
+        if metric.domain in ("positive", "distributions"):
+            shares = valid_points("shares", np.random.default_rng(0), d)
+            keys = metric.keys(shares[:, None], shares)
+            if (np.diag(keys) <= keys.min(1) + 1e-9).mean() >= SHARE:
+                hint = "of shares of a whole, whose sum is 1, it finds the nearest: say domain: shares"
+        raise MetricError(f"points are not their own nearest neighbours: it finds the {way} first; {hint}")
     if symmetric and not np.allclose(keys, keys.T, rtol=1e-9, atol=1e-12):
         query, point = np.argwhere(~np.isclose(keys, keys.T, rtol=1e-9, atol=1e-12))[0]
         raise MetricError(

@@ -161,6 +161,10 @@ def check_points(points, metric, origin, first=0, kept=None):
             number = number if kept is None else np.flatnonzero(kept)[number]
             raise DataError(f"{origin}: row {number} {what}{others}; remove or repair")
 
+    if metric.dimension not in (None, points.shape[1]):
+        raise DataError(
+            f"{origin}: its points have dimension {points.shape[1]}, and the {metric.name} metric is for {metric.dimension}"
+        )
     refuse(~np.isfinite(points).all(axis=1), "is not finite in float32 (NaN, inf or over 3.4e38)")
     if metric.domain != "any" or metric.prepare:
         outside, words = DOMAINS[metric.domain]

@@ -5,7 +5,7 @@ import numpy as np
 
 from knnbench.problem.datasets import renumber
 from knnbench.problem.formats import read_plain, text_attribute
-from knnbench.problem.own_metrics import metric_of
+from knnbench.problem.own_metrics import metric_of, takes_zero
 from knnbench.problem.points import DataError, Points, Stream, block_rows, check_form, in_blocks
 from knnbench.problem.readers import HAVE_ARRAYS, format_of, open_rows
 
@@ -78,18 +78,18 @@ def draw(kind, rows, d, generator, offset=0.0):
     return Points((rows, d), np.dtype(np.float32), blocks())
 
 
-def have_directions(values, origin):
-    """Which rows of a downloaded array are not zero: only those have a direction.
+def not_zero(values, origin):
+    """Which rows of an array are not zero.
 
     Raises
     ------
     DataError
-        None has one.
+        None is.
     """
     with np.errstate(over="ignore"):
         kept = np.concatenate([block.astype(np.float32).any(axis=1) for block in in_blocks(values).blocks])
     if not kept.any():
-        raise DataError(f"{origin}: every row is zero, which has no direction; take another file or metric")
+        raise DataError(f"{origin}: every row is zero, which the metric does not take; take another file or metric")
     return kept
 
 
@@ -186,17 +186,17 @@ def from_files(settings, download=None):
         arrays["test"] = arrays["train"]
     kept = {"train": train, "test": test}
     drops = settings.get("zero_rows", "drop" if settings["source"] == "url" else "refuse") == "drop"
-    if drops and metric_of(settings["metric"], settings.get("metric_entry")).domain == "directions":
+    if drops and not takes_zero(metric_of(settings["metric"], settings.get("metric_entry"))):
         counts = []
         for part, values in arrays.items():
             every = np.ones(values.shape[0], bool) if kept[part] is None else kept[part]
-            some = every & have_directions(values, origin)
+            some = every & not_zero(values, origin)
             counts.append(f"{every.sum() - some.sum():,} of {every.sum():,}")
             kept[part] = some if some.sum() < every.sum() else kept[part]
         if any(not each.startswith("0 ") for each in counts):
             remarks.append(
-                f"{counts[0]} points and {counts[-1]} queries of the file are zero and have no direction: left out,"
-                " and ids count the others"
+                f"{counts[0]} points and {counts[-1]} queries of the file are zero, which {settings['metric']} does not take:"
+                " left out, and ids count the others"
             )
     if any(some is not None for some in kept.values()):  # of both or of none
         kept |= {part: np.ones(values.shape[0], bool) for part, values in arrays.items() if kept[part] is None}

@@ -150,7 +150,7 @@ def merge(sources, figures, out):
         for name, entry in saved["backends"].items():
             known = config["backends"].setdefault(name, entry)
             known["environments"] |= entry["environments"]
-            points = known.get("search", [])
+            points = known.setdefault("search", []) if "search" in entry else []
             points += [point for point in entry.get("search", []) if point["name"] not in {each["name"] for each in points}]
     (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     origins = "".join(f"{len(rows)} rows from {origin}\n" for origin, rows in chosen.groupby("origin", sort=False))
