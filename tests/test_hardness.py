@@ -216,7 +216,7 @@ def test_remarks_are_read_in_the_table_and_on_the_page(results, tmp_path):
     ):
         assert remarks_of({"remarks": text} if text else {}) == found
     pd.read_csv(results / "datasets.csv", dtype=object).drop(columns="remarks").to_csv(results / "datasets.csv", index=False)
-    assert "What is odd about its points" not in page(results, tmp_path)
+    assert "Noticed about its points" not in page(results, tmp_path)
 
 
 def test_earlier_results_say_nothing_of_it(tmp_path):
