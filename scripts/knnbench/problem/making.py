@@ -104,7 +104,7 @@ def make(settings, files, out):
         centre = mean(load(settings, receipt.get("path"))[0]) if settings.get("centre") else None
         if entry and entry.get("matrix") == "data":
             metric = metric_of(settings["metric"], entry, covariance(read()[0]))
-        columns = []
+        columns = [] if settings["source"] in ("file", "url") else None  # what is drawn is known
         train, test, hosted, origin, found = read(columns)
         remark(*found)
         own = choose_own(settings, train.shape[0]) if settings.get("self") else None
@@ -116,7 +116,7 @@ def make(settings, files, out):
         write_points(out, metric, rounding.train, rounding.test, origins, own, defined, **about, **source)
     except DataError as error:
         return give_up(str(error))
-    if settings["source"] in ("file", "url"):  # what is drawn is known
+    if columns:
         remark(*oddities(metric, *columns))
     remark(rounding.remark())
 
