@@ -58,6 +58,20 @@ BRUTE = {"module": "sklearn", "exact": True, "environments": {"cpu": "sklearn"}}
         ),
         ({"datasets__new": {"metric": "euclidean", "source": "normal", "n": 5}}, "source 'normal' needs d"),
         ({"datasets__new": {"metric": "euclidean", "source": "file"}}, "needs test, train .or path"),
+        # What would be accepted and do nothing.
+        (
+            {"datasets__new": {"metric": "euclidean", "source": "url", "url": "http://h/a.npz", "seed": 1}},
+            "new.seed: all rows are",
+        ),
+        ({"datasets__new": GOOD_DATASET | {"metric_entry": {"term": "x"}}}, "datasets.new: unknown key 'metric_entry'"),
+        ({"metrics__new": {"term": "abs(x - y)", "sha256": "0"}}, "metrics.new: unknown key 'sha256'"),
+        ({"artifact": {"author": "Ada"}}, "artifact: unknown key 'author'; did you mean 'authors'?"),
+        ({"artifact": {"authors": "Ada"}}, "artifact.authors: 'Ada' is not of type 'array'; Who measured"),
+        ({"artifact": {"authors": [{"orcid": "0000"}]}}, r"artifact.authors\[0\]"),
+        (
+            {"artifact": {"authors": [{"name": "Ada", "orcid": "0000"}]}},
+            "orcid: '0000' does not match .*; an address, https://orcid",
+        ),
         ({"datasets__a/b": GOOD_DATASET}, "'a/b' does not match"),
         ({"datasets__digits_euclidean__queries": 1797}, "leaves no points"),
         ({"suites__quick__n_neighbors": [0]}, "0 is less than the minimum of 1"),

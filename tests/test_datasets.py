@@ -17,7 +17,7 @@ from knnbench.problem.making import make_dataset
 from knnbench.problem.metrics import METRICS
 from knnbench.problem.points import DataError, check_points, in_blocks
 from knnbench.problem.rounding import Rounding
-from knnbench.problem.sources import draw, load
+from knnbench.problem.sources import draw, load, places
 
 GOOD = np.arange(12, dtype=float).reshape(4, 3) + 1
 
@@ -419,3 +419,25 @@ def test_what_a_metric_makes_no_number_of_is_refused(tmp_path):
         settings = {"source": "file", "train": "a.npy", "test": "b.npy", **metric}
         done = make(tmp_path, settings, "a.npy", "b.npy", check=False)
         assert done.returncode == 1 and f"mine is nan for {words}; say which points it is for (domain)" in done.stderr
+
+
+def test_a_download_that_has_more_than_its_entry_says_is_remarked(tmp_path):
+    """n, d and queries of an entry tell the plan, and take nothing away."""
+    points = np.random.default_rng(0).normal(size=(60, 3)).astype("f4")
+    settings, receipt = download_of(tmp_path, train=points, test=points[:20] + 1)
+    settings |= {"metric": "euclidean", "title": "More"}
+    for more, words in (
+        ({"n": 60, "d": 3, "queries": 20}, None),
+        ({"n": 30, "queries": 5}, "says n: 30 and queries: 5, and the file has n: 60 and queries: 20"),
+    ):
+        make_dataset(settings | more, [receipt], tmp_path / "out.hdf5")
+        with h5py.File(tmp_path / "out.hdf5") as file:
+            said = file.attrs.get("remarks")
+            assert file.attrs["n"] == 60 and (words in said if words else said is None)
+
+
+def test_an_array_of_files_that_have_one_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.eye(3))
+    settings = {"source": "file", "train": str(tmp_path / "a.npy"), "test": str(tmp_path / "a.npy"), "array": "x"}
+    with pytest.raises(DataError, match="array: x: a file of format npy has one array; leave it out"):
+        places(settings)

@@ -203,6 +203,8 @@ def check_dataset(name, settings, hint=""):
             f"datasets.{name}.url: {settings['url']} does not end in the name of a format that is known, and nothing was"
             f" downloaded; say format: one of {', '.join(READERS)}"
         )
+    if source in ("file", "url") and "seed" in given and given.isdisjoint({"rows", "split", "self"}):
+        raise ConfigError(f"datasets.{name}.seed: all rows are taken, and none are drawn; leave it out, or say rows or split")
     if {"test", "split"} <= given:
         raise ConfigError(f"datasets.{name}: queries come from test, or by split from train; leave one of them out")
     if own and (surplus := sorted({"test", "split"} & given)):

@@ -106,7 +106,7 @@ def make(settings, files, out):
             metric = metric_of(settings["metric"], entry, covariance(read()[0]))
         columns = [] if settings["source"] in ("file", "url") else None  # what is drawn is known
         train, test, hosted, origin, found = read(columns)
-        remark(*found)
+        remark(*found, beyond_plan(settings, train, test))
         own = choose_own(settings, train.shape[0]) if settings.get("self") else None
         rounding = Rounding(train, test)
         apart = "path" not in settings and "url" not in settings  # in files of their own
@@ -164,6 +164,17 @@ def make(settings, files, out):
     print(f"how hard that was: {time.perf_counter() - start:.1f} s")
     said = {"hosted_neighbors_recall": agreement, "remarks": json.dumps(remarks) if remarks else None}
     write_neighbors(out, neighbors, distances, **said, **lost, **hard)
+
+
+def beyond_plan(settings, train, test):
+    """What a download has more of than its entry says for the plan, which does not bound it; "" if it has not."""
+    said = {key: settings[key] for key in ("n", "d", "queries") if key in settings and settings["source"] == "url"}
+    asked = None if test is None or "split" in settings else test.shape[0]
+    has = {"n": train.shape[0] + settings.get("split", 0), "d": train.shape[1], "queries": asked}
+    if not (more := [key for key, number in said.items() if (has[key] or 0) > number]):
+        return ""
+    said, has = (" and ".join(f"{key}: {each[key]:,}" for key in more) for each in (said, has))
+    return f"its entry says {said}, and the file has {has}: all are taken; rows: takes fewer points"
 
 
 def not_a_number(metric, train, test):

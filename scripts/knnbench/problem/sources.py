@@ -111,6 +111,8 @@ def places(settings, download=None):
     if file is None:
         array = settings.get("array")
         forms = {part: settings.get("format") or format_of(settings[part]) for part in parts}
+        if array and set(HAVE_ARRAYS).isdisjoint(forms.values()):
+            raise DataError(f"array: {array}: a file of format {forms['train']} has one array; leave it out")
         return {part: (settings[part], array if forms[part] in HAVE_ARRAYS else None) for part in parts}
     named = {part: settings.get(part) for part in parts}
     if (settings.get("format") or format_of(file)) == "hdf5":  # ann-benchmarks' names
