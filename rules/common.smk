@@ -83,7 +83,7 @@ if workflow.is_main_process:
     with told():
         run.check_arguments(sys.argv)
         check_words(given.config_args)
-        for path in (*shipped, *given.configfiles):
+        for path in (*shipped, *given.configfiles, *run.profiles_of(sys.argv, VARIABLES)):
             check_file(path)
     VARIABLES = named_variables(config, VARIABLES)
 else:  # a job on another machine, where they may be set otherwise

@@ -556,11 +556,20 @@ def test_a_path_that_no_shell_could_read_is_refused(path, says):
         resolved(resources_dir=path)
 
 
-def test_a_target_behind_config_is_refused_in_a_sentence():
-    for more in ((), ("--workflow-profile", "profiles/slurm")):
-        done = snakemake(*more, "--config", "suite=test", "plan", check=False)
-        assert done.returncode == 1 and "Traceback" not in done.stdout
-        assert "plan is no NAME=VALUE of --config; what is to be made comes before it, or after --" in done.stdout
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["--config", "suite=test", "plan"],
+            "--config: plan is no NAME=VALUE; what is to be made comes before --config, or after --",
+        ),
+        (["--workflow-profile", "profiles/slurm", "-C", "suite=test", "plan"], "-C: plan is no NAME=VALUE; what is to be made"),
+        (["--configfile", "config.yaml", "plan"], "--configfile: plan is no file; what is to be made"),
+    ],
+)
+def test_a_target_that_an_option_takes_is_refused_in_a_sentence(words, says):
+    done = snakemake(*words, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stdout and says in done.stdout
 
 
 def test_a_grid_of_many_builds_and_points_is_saved(tmp_path):

@@ -24,6 +24,7 @@ from knnbench.workflow.run import (
     drop_stale_lock,
     hear_beside,
     hold,
+    profiles_of,
 )
 
 SPECS = ROOT / "envs"
@@ -105,6 +106,16 @@ def test_an_option_whose_first_words_would_be_lost():
     for words in (["--config", "a=1", "-C", "b=2"], ["--configfile", "a", "-n", "--configfiles", "b"]):
         with pytest.raises(RunError, match="is there twice, and Snakemake takes the last; name all of it after one: --config"):
             check_arguments(["/bin/snakemake", *words])
+
+
+def test_profiles_that_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine/config.yaml", "profiles/site/config.v8+.yaml", "profiles/other/config.yaml", "one.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    words = ["snakemake", "--profile", "mine", "--workflow-profile=site", "--cores", "1"]
+    found = [str(path) for path in profiles_of(words, {"SNAKEMAKE_PROFILE": "one.yaml"})]
+    assert found == ["mine/config.yaml", "profiles/site/config.v8+.yaml", "one.yaml"]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import json
 import threading
 import time
@@ -161,6 +162,25 @@ def check_arguments(words):
             raise RunError(
                 f"{found[-1]} is there twice, and Snakemake takes the last; name all of it after one: {found[0]} ONE TWO"
             )
+
+
+def profiles_of(words, variables):
+    """The files of the profiles of Snakemake that a command line or a variable names: a list of Path.
+
+    Parameters
+    ----------
+    words : list of str
+    variables : mapping, such as os.environ
+    """
+    named = [value for option, value in itertools.pairwise(words) if option in ("--profile", "--workflow-profile")]
+    named += [word.split("=", 1)[1] for word in words if word.startswith(("--profile=", "--workflow-profile="))]
+    places = [
+        place
+        for name in [*named, variables.get("SNAKEMAKE_PROFILE", "")]
+        if name
+        for place in (Path(name), Path("profiles", name))
+    ]
+    return [path for place in places for path in ([place] if place.is_file() else sorted(place.glob("*.yaml")))]
 
 
 def check_triggers(triggers):
