@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from knnbench.config.names import tell_apart
-from knnbench.results.findings import compiles, seconds
+from knnbench.results.findings import seconds
 from knnbench.results.folder import read
 from knnbench.results.machines import machine_words
 from knnbench.results.recommend import LISTED, recommend
@@ -47,7 +47,8 @@ def main():
             alike = "; undecided: it may be as fast as the first" if place > 1 and each["low"] <= ranked[0]["high"] else ""
             rough = "roughly " if steps_in_words(each["steps"]) != SAME_SIZE else ""
             span = f"{rough}{seconds(each['low'])} to {seconds(each['high'])}"
-            print(f"  {place}. {each['name']}: {span} for fit and queries, recall {each['recall']:.3f}{compiles(each)}{alike}")
+            compiling = f", {seconds(each['compile_s'])} of it for compiling" if each["compile_s"] else ""
+            print(f"  {place}. {each['name']}: {span} for fit and queries{compiling}, recall {each['recall']:.3f}{alike}")
             print(f"     rests on {'; '.join(filter(None, [each['place'], steps_in_words(each['steps']), each['doubts']]))}")
         if not ranked:
             print("  The data do not support an answer: no measured cell is near enough and good enough.")
@@ -58,10 +59,8 @@ def main():
         print()
     if not by_machine:
         print("There are no results: run a suite first, or keep published/.")
-    print(
-        "Times are of the fit and of all queries in one call. Rough ones go from the measured time to one scaled by n × d × K;"
-    )
-    print("trees may grow faster in d, and lists and graphs grow less in n.")
+    print("Times are of compiling, fit and all queries in one call. Rough ones go from the measured time to one that is scaled")
+    print("by n × d × K; trees may grow faster in d, and lists and graphs grow less in n.")
     print("Recall is that of the measured data: yours may be harder or easier.")
 
 

@@ -39,6 +39,11 @@ def main():
     if not chosen:
         best = max(settings, key=lambda each: each.recall)
         why = f"the largest was {best.recall:.4f} ({best.words()})" if best.recall else f"{best.status}: {best.reason}"
+        if best.recall >= asked.recall:
+            why += (
+                f", by so few queries that it has a standard error of {best.margin:.2g}, and a setting counts if it has what is"
+                f" asked for with that to spare; ask for {best.recall - best.margin:.4f}, or take a dataset with more queries"
+            )
         raise SystemExit(f"No setting has a recall of {asked.recall:g}: {why}. Give it more hours, or wider ranges in `tune`.")
     say(f"Building the fastest anew, {ROUNDS} times, beside the fastest that is listed.")
     text = report(chosen, hold_out(bench, chosen), asked.recall)

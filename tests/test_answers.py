@@ -185,7 +185,7 @@ def frame(**curves):
         | {"name": name, "curve": name, "queries": 100, "fit_s": fit, "exact": exact, "prunes": prunes, "n_neighbors": 10}
         | {"query_median_s": time, "query_low_s": time * 0.9, "query_high_s": time * 1.1, "queries_per_s": 100 / time}
         | {"queries_per_s_low": 100 / (time * 1.1), "queries_per_s_high": 100 / (time * 0.9), "query_interval": "moderated"}
-        | {"query_min_s": time * 0.8, "query_max_s": time * 1.2, "flags": None}
+        | {"query_min_s": time * 0.8, "query_max_s": time * 1.2, "flags": None, "compile_s": None}
         | {"memory_bytes": 1e6, "recall": 1.0, "queries_timed": 100, "subset": False, "over": False}
         for name, (fit, time, exact, prunes) in curves.items()
     )
@@ -210,6 +210,13 @@ def test_break_even(fit, time, brute_fit, brute_time):
         assert ahead(queries * 1.01 + 1e-3) and low <= queries
         assert queries == 0 or not ahead(queries * 0.99)
         assert high >= queries or high < 0  # it may be the slower one
+
+
+def test_what_is_compiled_has_to_pay_off_too():
+    rows = frame(brute=(0.0, 2.0, True, False), index=(1.0, 1.0, False, False))
+    _, [(_, queries, *_)] = break_even(rows)
+    _, [(_, later, *_)] = break_even(rows.assign(compile_s=[None, 3.0]))
+    assert (queries, later) == pytest.approx((100, 400))
 
 
 def test_break_even_in_words():
@@ -380,6 +387,19 @@ def test_recommend():
     [found], _ = recommend(problem(), [wide])
     assert (found["low"], found["total"], found["high"]) == pytest.approx((9, 11, 13))
     assert found["doubts"] == "from its fastest to its slowest repeat; flagged rounds_differ"
+    # What is compiled is in the total, and does not grow with what is asked.
+    slow, fast = candidate("compiled", 1e-4, compile_s=5.0), candidate("plain", 0.1)
+    ranked, _ = recommend(problem(n_queries=1), [slow, fast])
+    assert [each["name"] for each in ranked] == ["plain", "compiled"] and ranked[1]["low"] > 5
+    # Of two datasets of one size the one counts on which the most answer: nobody is ahead for his easier data.
+    easy = [candidate("both", 0.01, dataset="easy"), candidate("hard only", 1.0, dataset="easy", queries_per_s=None)]
+    hard = [candidate("both", 1.0, dataset="hard"), candidate("hard only", 0.5, dataset="hard")]
+    for rows in (easy + hard, hard + easy):
+        ranked, _ = recommend(problem(), rows)
+        assert [(each["name"], each["dataset"]) for each in ranked] == [("hard only", "hard"), ("both", "hard")]
+    ranked, _ = recommend(problem(), [*hard, candidate("easy only", 0.01, dataset="easy")])
+    assert ranked[0]["name"] == "easy only"
+    assert [each["doubts"].split(";")[0] for each in ranked[1:]] == ["measured on other data than the first"] * 2
     twice = [candidate("brute", 1.0, status="timeout_query", queries_per_s=None), candidate("brute", 1.0)]  # of two folders
     assert [each["name"] for each in recommend(problem(), twice)[0]] == ["brute"]
 

@@ -9,18 +9,22 @@ import pytest
 from conftest import ROOT, run
 
 from knnbench.draw.chart_files import CONFIG, draw_files
-from knnbench.draw.charts import encodings
+from knnbench.draw.charts import VIEWS, encodings
 from knnbench.draw.compare_runs import figure as figure_of_comparison
-from knnbench.draw.figures import CUT, limits, styles
+from knnbench.draw.figures import COLOURS, CUT, OTHER_COLOURS, limits, places, styles
 from knnbench.draw.page import page
 from knnbench.draw.speed import draw
+from knnbench.draw.typeset import Latex, Markdown, write_table
 from knnbench.results.findings import ends_of, interval_of, intervals_of
+from knnbench.results.flags import WORDS
 from knnbench.results.folder import read, read_timings
+from knnbench.results.recommend import recommend
 from knnbench.results.tables import MODERATED, ONE_ROUND, read_csv
 from knnbench.results.words import summarise
 from plot_charts import panel
 
 SINGLE = ROOT / "published/cpu-2core-modern"  # of one round
+FLAGS_IN_DOCS = (ROOT / "docs/results.md").read_text(encoding="utf-8").split("| `flags` |")[1].split("\n")[0]
 NAME = re.compile(r"95\s?%")
 
 
@@ -162,3 +166,49 @@ def test_a_ratio_of_ten_decades_does_not_set_the_axis():
     assert 0.5 < wide["low"] < 0.8 and 1.25 < wide["high"] < 2 and (wide["low_arrow"], wide["high_arrow"]) == ("◀", "▶")
     assert (narrow["low"], narrow["high"], narrow["low_arrow"], narrow["high_arrow"]) == (1.1, 1.3, "", "")
     assert CUT in spec["title"]["subtitle"]
+
+
+@pytest.mark.parametrize("flag", WORDS)
+def test_every_flag_along_every_road(single, flag):
+    """A number that is doubted is marked in tables for papers, in the summary, in answers and in the docs."""
+    rows = single.timings.dropna(subset=["query_median_s"])
+    rows = rows[(rows["residency"] == "host") & (rows["status"] == "ok")].iloc[[0]].assign(flags=flag, at_k="K = 10")
+    for form in (Latex, Markdown):
+        text = write_table(form, rows, "at_k", single.comparisons, {}, "caption", "label")
+        assert form.text(WORDS[flag]) in text
+        plain = write_table(form, rows.assign(flags=None), "at_k", single.comparisons, {}, "caption", "label")
+        assert form.text(WORDS[flag]) not in plain
+    row = rows.astype(object).where(rows.notna(), None).iloc[0].to_dict()
+    ask = {"n_train": row["n"], "dimension": row["d"], "n_neighbors": row["n_neighbors"], "n_queries": 100}
+    ranked, _ = recommend(ask | {"metric": row["metric"], "recall": 0, "device": "any"}, [row])
+    assert f"flagged {flag}" in ranked[0]["doubts"]
+    table = read_csv(SINGLE / "timings.csv")
+    assert f"1 {flag}" in summarise(table.assign(flags=[flag, *[None] * (len(table) - 1)]), single.comparisons)
+    for name in ("results", "measuring"):
+        if (name, flag) != ("measuring", "imported"):  # nothing is measured of these
+            assert f"`{flag}`" in (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
+
+
+def test_flags_are_those_that_have_words():
+    """No flag is given that no footnote explains, and the docs list them all."""
+    code = "".join((ROOT / f"scripts/knnbench/results/{name}.py").read_text(encoding="utf-8") for name in ("flags", "gather"))
+    given = set(re.findall(r'^ {8}"(\w+)": ', code, re.MULTILINE)) & set(re.findall(r"`(\w+)`", FLAGS_IN_DOCS))
+    assert given <= set(WORDS) and {"small_subset", "noisy", "drift"} <= given
+
+
+def test_controls_and_unknown_recalls_are_in_no_front():
+    """Controls bound the others; what nobody knows the recall of stands at none."""
+    layers = VIEWS["recall"][0]({"color": {}, "shape": {}})
+    assert {"filter": "isValid(datum.recall)"} in layers["transform"]
+    assert layers["layer"][0]["transform"][0] == {"filter": "!datum.control"}
+
+
+def test_no_library_has_the_grey_of_controls(single):
+    def greyish(colour):
+        red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+        return max(red, green, blue) - min(red, green, blue) < 24 and 60 < red < 210
+
+    colours = {name: colour for name, (_, colour, _) in places(single.config["backends"]).items()}
+    controls = {name for name, entry in single.config["backends"].items() if entry["module"] == "control"}
+    assert {name for name, colour in colours.items() if greyish(colour)} <= controls
+    assert len(set(OTHER_COLOURS) | set(COLOURS.values())) == len(OTHER_COLOURS) + len(COLOURS)

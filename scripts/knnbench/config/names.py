@@ -1,9 +1,14 @@
-"""What datasets and backends are called: powers in their titles, and words that tell them apart. Standard library only."""
+"""What datasets, backends and speeds are called: powers in titles, words that tell them apart. Standard library only."""
 
 import re
 
 POWER = r"\b([A-Za-z0-9]+)\^(?:\{([A-Za-z0-9+-]+)\}|([A-Za-z0-9]))"  # such as R^D or S^{D-1}
 RAISED = str.maketrans("0123456789+-DKNdkn", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᴰᴷᴺᵈᵏⁿ")
+
+
+def speed_in_words(queries_per_s):
+    """Queries per second: whole ones, and below a hundred three digits."""
+    return f"{queries_per_s:,.0f}" if queries_per_s >= 100 else f"{queries_per_s:.3g}"
 
 
 def plain(title):

@@ -49,6 +49,7 @@ def curve(names, colours, shapes):
     }
 
 
+HAS_RECALL = {"filter": "isValid(datum.recall)"}  # nor is the recall known of others' results of a dataset that is not here
 HAS_FIT = {"filter": "isValid(datum.fit_s)"}  # others' results may lack one
 OPACITY = {"condition": {"test": "datum.over", "value": FAINT}, "value": 1}  # faint over the page's limits
 LINE = {  # dashed if approximate, thick on a GPU, thin of a control
@@ -132,6 +133,7 @@ def nines(field, name):
 def recall(look):
     """Queries per second against recall at one K, with the cells that no other beats in both: the Pareto front."""
     front = [
+        {"filter": "!datum.control"},  # which bound the others and are not ranked with them
         {
             "sort": [{"field": "queries_per_s", "order": "descending"}],
             "window": [{"op": "max", "field": "recall", "as": "best_recall"}],
@@ -144,6 +146,7 @@ def recall(look):
     return {
         "transform": [
             HAS_SPEED,
+            HAS_RECALL,
             *UP_TO_LIMITS,
             nines("recall", "nines"),
             *(nines(f"recall_{end}", f"nines_{end}") for end in ("low", "high")),
@@ -172,7 +175,7 @@ def recall(look):
 def along_recall(look, field, title):
     """Something that a point of a curve costs, against its recall, at one K."""
     return {
-        "transform": [HAS_SPEED, {"filter": f"isValid(datum.{field})"}, nines("recall", "nines")],
+        "transform": [HAS_SPEED, HAS_RECALL, {"filter": f"isValid(datum.{field})"}, nines("recall", "nines")],
         "encoding": {"x": NINES, "y": axis(field, title)},
         "layer": [
             {
@@ -213,11 +216,11 @@ def break_even(look):
             {"calculate": "sequence(0, 9.05, 0.1)", "as": "exponent"},
             {"flatten": ["exponent"]},
             {"calculate": "pow(10, datum.exponent)", "as": "asked"},
-            {"calculate": "datum.fit_s + datum.asked / datum.queries_per_s", "as": "total_s"},
+            {"calculate": "datum.fit_s + (datum.compile_s || 0) + datum.asked / datum.queries_per_s", "as": "total_s"},
         ],
         "encoding": {
             "x": axis("asked", "Number of queries"),
-            "y": axis("total_s", "Seconds: fit and all queries"),
+            "y": axis("total_s", "Seconds: compiling, fit and all queries"),
             "color": look["color"],
         },
         "layer": [
@@ -268,11 +271,11 @@ def roofline(look):
 # Kind -> (specification, title, whether it has a panel for every K); without, at one K.
 VIEWS = {
     "speed": (speed, "Queries per second against K", False),
-    "recall": (recall, "Recall against queries per second; grey: the Pareto front", True),
+    "recall": (recall, "Recall against queries per second; the broad line is the Pareto front", True),
     "build": (build, "Fit time against queries per second", True),
     "latency": (latency, "Recall against what a single query takes", False),
     "room": (room, "Recall against memory", False),
-    "break-even": (break_even, "Time of fit and queries against the number of queries", False),
+    "break-even": (break_even, "Time of compiling, fit and queries against the number of queries", False),
     "batches": (batches, "Latency and queries per second against the queries in a call", False),
     "memory": (memory, "Memory", False),
     "phases": (phases, "Phases of a cell", False),

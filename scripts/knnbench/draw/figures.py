@@ -27,7 +27,7 @@ GREY = "#8A8A8A"  # of controls
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey by their markers.
 COLOURS = {"keops": "#D55E00", "faiss": "#0072B2", "torch": "#CC79A7", "jax": "#009E73", "sklearn": "#B58900", "control": GREY}
 # Then the rest of it, and what Paul Tol's muted one has besides.
-OTHER_COLOURS = ("#000000", "#56B4E9", "#882255", "#44AA99", "#999933", "#332288", "#7F7F7F")
+OTHER_COLOURS = ("#000000", "#56B4E9", "#882255", "#44AA99", "#999933", "#332288", "#7B3F00")
 MARKERS = "osD^vP*X<>"
 FAINT = 0.4  # opacity of what is over the page's limits
 MARGIN = 1.25, 0.1  # of an axis beyond the medians: a factor, and a share of what they span in logarithms

@@ -72,6 +72,9 @@ function bars(rows) {
 // Where every point of a backend with settings is drawn, and not only the one that stands for it.
 const CURVES = ["recall", "build", "latency", "room"];
 
+// What a chart needs besides a speed.
+const NEEDED = { roofline: ["ceiling_fraction"], recall: ["recall"], latency: ["recall"], room: ["recall"] };
+
 async function draw(section) {
   const { view, k, scale, residency, round, batch, machine } = state();
   const curves = new Set([...checked("curve"), ...checked("control")]);
@@ -79,7 +82,8 @@ async function draw(section) {
   const fixed = FIXED[view] ?? [];
   const here = (row) => row.dataset === section.dataset.dataset && row.residency === residency
     && row.machine === machine && (view === "speed" || row.n_neighbors === Number(k));
-  const known = (all) => all.map((row) => seen(row, fixed.includes("round") ? "all" : round, fixed.includes("batch") ? "all" : batch)).filter((row) => row?.[view === "roofline" ? "ceiling_fraction" : "queries_per_s"]);
+  const known = (all) => all.map((row) => seen(row, fixed.includes("round") ? "all" : round, fixed.includes("batch") ? "all" : batch))
+    .filter((row) => row?.queries_per_s && (NEEDED[view] ?? []).every((column) => row[column] != null));
   const chosen = (all) => all.filter((row) => curves.has(row.name) && (over || !row.over));
   const rows = (CURVES.includes(view) ? DATA.points : DATA.rows).filter(here);
   const measured = known(rows);
@@ -178,17 +182,40 @@ for (const section of $$(".dataset")) {
 const steps = (ask, row) => [ask.n_train / row.n, ask.dimension / row.d, ask.n_neighbors / row.n_neighbors]
   .map((ratio) => Math.log10(ratio));
 
-// Which row of a curve stands for it: of the nearest cell the fastest point that has the recall, else the one with the most.
-function order(ask, row) {
+const far = (ask, row) => Number(Math.hypot(...steps(ask, row)).toFixed(9));
+
+// The order of rows of one cell: the fastest point that has the recall, else the one with the most; without a time last.
+function merit(ask, row) {
   const speed = row.queries_per_s;
   const recall = row.recall ?? 0; // which others' results may lack
-  const merit = !speed ? [2, 0] : recall >= ask.recall ? [0, -speed] : [1, -recall];
-  return [Number(Math.hypot(...steps(ask, row)).toFixed(9)), ...merit];
+  return !speed ? [2, 0] : recall >= ask.recall ? [0, -speed] : [1, -recall];
 }
 
 function before(one, other) {
   const place = one.findIndex((each, index) => each !== other[index]);
   return place >= 0 && one[place] < other[place];
+}
+
+// The row that stands for each curve: of datasets that are equally near that one counts on which the most curves answer.
+function standingFor(ask, curves) {
+  const nearest = new Map([...curves].map(([curve, rows]) => {
+    const least = Math.min(...rows.map((row) => far(ask, row)));
+    return [curve, rows.filter((row) => far(ask, row) === least)];
+  }));
+  const answers = new Map();
+  for (const [curve, rows] of nearest) for (const row of rows) {
+    if (merit(ask, row)[0]) continue;
+    if (!answers.has(row.dataset)) answers.set(row.dataset, new Map());
+    const speeds = answers.get(row.dataset);
+    speeds.set(curve, Math.max(row.queries_per_s, speeds.get(curve) ?? 0));
+  }
+  const key = (name) => [-answers.get(name).size, Math.max(...answers.get(name).values()), name];
+  const ranked = [...answers.keys()].sort((a, b) => (before(key(a), key(b)) ? -1 : 1));
+  const order = (row) => {
+    const [answer, ...rest] = merit(ask, row), place = ranked.indexOf(row.dataset);
+    return [answer, place < 0 ? ranked.length : place, ...rest];
+  };
+  return [...nearest.values()].map((rows) => rows.reduce((best, row) => (before(order(row), order(best)) ? row : best)));
 }
 
 const differ = (row) => (row.flags ?? "").split("; ").includes("rounds_differ");
@@ -206,21 +233,20 @@ function doubtsOf(row) {
 }
 
 function recommend(ask, rows) {
-  const nearest = new Map(), absent = new Map();
+  const curves = new Map(), absent = new Map();
   for (const row of rows) {
     if (row.metric !== ask.metric || (ask.device !== "any" && row.device !== ask.device) || row.residency !== "host") continue;
     if (["unavailable", "skipped", "not_needed"].includes(row.status)) {
       absent.set(row.curve, [row.name, `${row.status} here`]);
       continue;
     }
-    const best = nearest.get(row.curve);
-    if (!best || before(order(ask, row), order(ask, best))) nearest.set(row.curve, row);
+    curves.set(row.curve, [...(curves.get(row.curve) ?? []), row]);
   }
-  const ranked = [], out = [...absent].filter(([curve]) => !nearest.has(curve)).map(([, why]) => why);
-  for (const row of nearest.values()) {
+  const ranked = [], out = [...absent].filter(([curve]) => !curves.has(curve)).map(([, why]) => why);
+  for (const row of standingFor(ask, curves)) {
     const place = `${row.dataset}, n = ${row.n}, d = ${row.d}, K = ${row.n_neighbors}${row.at ? `, ${row.at}` : ""}`;
-    const far = steps(ask, row).some((step, axis) => Math.abs(step) > NEAR[axis]);
-    if (far) out.push([row.name, `nearest measured cell is too far: ${place}`]);
+    const away = steps(ask, row).some((step, axis) => Math.abs(step) > NEAR[axis]);
+    if (away) out.push([row.name, `nearest measured cell is too far: ${place}`]);
     else if (!row.queries_per_s) out.push([row.name, `${row.status} at ${place}`]);
     else if (row.recall === undefined) out.push([row.name, `no recall is known at ${place}`]);
     else if (row.recall < ask.recall) out.push([row.name, `recall ${row.recall.toFixed(3)} at ${place}`]);
@@ -230,13 +256,15 @@ function recommend(ask, rows) {
       const [least, most] = [Math.min(1, work), Math.max(1, work)];
       const total = (speed) => row.fit_s + Math.max(row.single_p50_s ?? 0, ask.n_queries / speed);
       const ends = speedsOf(row);
-      const low = least * total(ends[0]), high = most * total(ends[1]);
-      ranked.push({ name: row.name, low, high, total: Math.sqrt(least * most) * total(row.queries_per_s), place,
+      const compiling = row.compile_s ?? 0;
+      const low = compiling + least * total(ends[0]), high = compiling + most * total(ends[1]);
+      ranked.push({ name: row.name, low, high, total: compiling + Math.sqrt(least * most) * total(row.queries_per_s), place, dataset: row.dataset,
         extrapolated: steps(ask, row).some((step) => Math.abs(step) > 0.005), recall: row.recall, compile_s: row.compile_s,
         doubts: doubtsOf(row) });
     }
   }
   ranked.sort((a, b) => a.total - b.total);
+  for (const each of ranked) if (each.dataset !== ranked[0].dataset) each.doubts = ["measured on other data than the first", each.doubts].filter(Boolean).join("; ");
   return { ranked, out };
 }
 
@@ -256,9 +284,9 @@ function answer(form) {
     const list = add("ol", "");
     for (const each of ranked.slice(0, LISTED)) {
       const alike = each !== ranked[0] && each.low <= ranked[0].high ? "; undecided: it may be as fast as the first" : "";
-      const compiles = each.compile_s ? ` and compiles in ${seconds(each.compile_s)} besides` : "";
+      const compiles = each.compile_s ? `, ${seconds(each.compile_s)} of it for compiling` : "";
       const rough = each.extrapolated ? "roughly " : "";
-      add("li", `${each.name}: ${rough}${range(each.low, each.high)} in all, recall ${each.recall.toFixed(3)}${compiles}; rests on ${each.place}${each.doubts && `; ${each.doubts}`}${alike}`, list);
+      add("li", `${each.name}: ${rough}${range(each.low, each.high)} in all${compiles}, recall ${each.recall.toFixed(3)}; rests on ${each.place}${each.doubts && `; ${each.doubts}`}${alike}`, list);
     }
   } else add("p", "These data do not support an answer: no measured cell is near enough and good enough. Measure a dataset of your size (docs/extending.md).");
   if (out.length) {

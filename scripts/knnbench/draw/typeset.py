@@ -12,8 +12,9 @@ from knnbench.draw.recalls import speeds_at_recalls
 from knnbench.draw.threads import tables
 from knnbench.measure.statuses import NOT_RUN
 from knnbench.results.callers import thread_rows
-from knnbench.results.curves import RECALLS
+from knnbench.results.curves import RECALLS, STANDS_AT
 from knnbench.results.findings import number, pairs_of, seconds
+from knnbench.results.flags import WORDS
 from knnbench.results.folder import read
 from knnbench.results.pairs import FASTER, SAME
 from knnbench.results.tables import ONE_ROUND
@@ -80,8 +81,10 @@ class Markdown:
 
 
 def best_of(rows, comparisons):
-    """The curves of the fastest of the rows of one search and of those that are the same; none where one is undecided."""
-    best, *others = rows[rows["status"] == "ok"].sort_values("query_median_s").to_dict("records") or [None]
+    """The curves of the fastest of the rows of one search that find enough, and of those that are the same; none where one is
+    undecided."""
+    able = rows[(rows["status"] == "ok") & (rows["recall"] >= STANDS_AT)]
+    best, *others = able.sort_values("query_median_s").to_dict("records") or [None]
     if not others:
         return []
     pairs = pairs_of(best, comparisons)
@@ -92,11 +95,11 @@ def best_of(rows, comparisons):
 
 
 def why_not(row):
-    """What a footnote says of a cell: its status, and whether its time was scaled; empty if there is nothing to say."""
+    """What a footnote says of a cell: its status, and what its flags say; empty if there is nothing to say."""
     if row["status"] in NOT_RUN:
         return textwrap.shorten(f"{row['status']}: {row['reason']}", 120)
-    words = [row["status"]] * (row["status"] != "ok") + ["scaled from a subset of the queries"] * row["subset"]
-    return ", ".join(words)
+    flags = row["flags"].split("; ") if isinstance(row["flags"], str) else []
+    return "; ".join([row["status"]] * (row["status"] != "ok") + [words for flag, words in WORDS.items() if flag in flags])
 
 
 def write_table(form, rows, by, comparisons, before, caption, label):
@@ -136,9 +139,16 @@ def write_table(form, rows, by, comparisons, before, caption, label):
                 name = string.ascii_lowercase[len(marks) % 26] * (1 + len(marks) // 26)
                 mark = marks.setdefault(why, name)
             text = "–" if row["status"] in NOT_RUN else number(row["queries_per_s"])
+            if text != "–" and not before and not row["exact"]:  # there is no column of recalls
+                text += f" at {'an unknown recall' if pd.isna(row['recall']) else format(row['recall'], '.3f')}"
             line.append(form.cell(text, mark, row["curve"] in best[value]))
         body.append(line)
-    bold = "Bold: the fastest of status ok and those that are the same, where no other is undecided against it."
+    bold = (
+        f"Bold: of status ok and a recall of {STANDS_AT} or more, the fastest and those that are the same, where no other is"
+        " undecided against it."
+    )
+    if not before and not rows["exact"].all():
+        bold += " A speed at 0.95 is that of an approximate search with a recall of 0.95."
     if (rows["query_interval"].dropna() == ONE_ROUND).all():
         bold = "One round per cell: nothing is bold, since whether the fastest differs from the next was not tested."
     notes = [

@@ -5,6 +5,33 @@ import math
 from knnbench.results.intervals import drifts, is_bimodal
 from knnbench.results.machines import machine_of, saving_words, share_cores
 
+# Every flag -> what a footnote says of a number that has it, in its order.
+WORDS = {
+    "noisy": "others used the machine meanwhile",
+    "slow_machine": "the machine was slower than usual",
+    "noisy_fit": "others used the machine while the index was built",
+    "fit_elsewhere": "the index was built on another machine",
+    "throttled": "heat or a fault held the GPU's clocks back",
+    "power_capped": "the limit of its power held the GPU's clocks back",
+    "clock_free": "the GPU's clock could not be held",
+    "powersave": "the machine was told to spare power",
+    "shared_cores": "threads shared cores",
+    "quota": "the kernel held the passes back",
+    "inherited": "variables of the user change what code is run",
+    "drift": "repeats rise or fall",
+    "bimodal": "repeats have two modes",
+    "rounds_differ": "rounds differ by more than a factor of two",
+    "lifted": "asked for inner products in two more dimensions",
+    "subset": "scaled from a subset of the queries",
+    "small_subset": "of fewer queries than the library needs to search as it searches all",
+    "not_linear": "time did not grow as the number of queries did, so that all may take another time",
+    "two_ways": "rounds asked in two ways, and some are left out",
+    "over_page_limit": "beyond the limits of the KeOps page",
+    "one_build": "all rounds searched one index",
+    "no_control": "no control: it is not what it is called",
+    "above_ceiling": "faster than the machine's own ceiling",
+    "imported": "from another benchmark",
+}
 HELD_BACK = 0.05  # share of the passes from which on it is said that the clocks of a GPU were held back
 CHANGING = {"LD_LIBRARY_PATH", "CXX", "CXXFLAGS"}  # variables of the user that change what code is run
 

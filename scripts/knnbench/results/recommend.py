@@ -19,14 +19,51 @@ def steps(ask, row):
     return [math.log10(asked / measured) for asked, measured in pairs]
 
 
-def order(ask, row):
-    """Which row of a curve stands for it: of the nearest cell the fastest point that has the recall, else the point with the
-    most; points without a time come last."""
+def far(ask, row):
+    """How far a row's cell is from what is asked."""
+    return round(math.hypot(*steps(ask, row)), 9)
+
+
+def merit(ask, row):
+    """The order of rows of one cell: the fastest point that has the recall, else the one with the most; without a time last."""
     speed = row["queries_per_s"]
     recall = row["recall"] or 0.0  # which others' results may lack
-    enough = speed is not None and recall >= ask["recall"]
-    merit = (0, -speed) if enough else (2, 0) if speed is None else (1, -recall)
-    return round(math.hypot(*steps(ask, row)), 9), *merit
+    return (2, 0) if speed is None else (0, -speed) if recall >= ask["recall"] else (1, -recall)
+
+
+def standing_for(ask, curves):
+    """The row that stands for each curve: of its nearest cell, or of several that are as near.
+
+    A backend is not to be ahead for its easier data. So of datasets that are equally near that one counts on which the most
+    curves answer, of these the hardest, and a curve that has no answer there stands with another one.
+
+    Parameters
+    ----------
+    ask : dict, of `ASKED`
+    curves : dict, name of a curve -> list of its rows
+
+    Returns
+    -------
+    rows : dict, name of a curve -> row
+    """
+    nearest = {}
+    for curve, rows in curves.items():
+        least = min(far(ask, row) for row in rows)
+        nearest[curve] = [row for row in rows if far(ask, row) == least]
+    answers = {}
+    for curve, rows in nearest.items():
+        for row in rows:
+            if merit(ask, row)[0] == 0:
+                speeds = answers.setdefault(row["dataset"], {})
+                speeds[curve] = max(row["queries_per_s"], speeds.get(curve, 0))
+    ranked = sorted(answers, key=lambda name: (-len(answers[name]), max(answers[name].values()), name))
+    place = {name: number for number, name in enumerate(ranked)}
+
+    def key(row):
+        answer, *rest = merit(ask, row)
+        return answer, place.get(row["dataset"], len(place)), *rest
+
+    return {curve: min(rows, key=key) for curve, rows in nearest.items()}
 
 
 def differ(row):
@@ -52,12 +89,12 @@ def doubts_of(row):
 
 
 def recommend(ask, rows):
-    """Rank the backends for a problem by the time of the fit and of all queries, asked in one call.
+    """Rank the backends for a problem by what a run takes: compiling, the fit, and all queries, asked in one call.
 
-    Every curve stands with the one cell that is nearest in logarithms of n, d and K, of the same metric, and of a backend with
-    settings with the fastest point that has the recall. Its queries take
-    their measured rate, but not less than one query alone. The range goes from that to the time scaled by n·d·K: how trees,
-    graphs and inverted lists grow is not known, and brute forces follow it only for large problems. The intervals of the
+    Every curve stands with the one cell that is nearest in logarithms of n, d and K, of the same metric (`standing_for`), and a
+    backend with settings with the fastest point that has the recall. Its queries take their measured rate, but not less than
+    one query alone. What is compiled does not grow with n, d or K. The range goes from that to the time scaled by n·d·K: how
+    trees, graphs and inverted lists grow is not known, and brute forces follow it only for large problems. The intervals of the
     medians are in it, where they are known, or what one round spreads; `doubts` says so. The ranking is by its geometric
     middle.
 
@@ -70,22 +107,20 @@ def recommend(ask, rows):
     Returns
     -------
     ranked : list of dict
-        name, low, high and total (seconds), place (the cell in words), recall, compile_s (not in the total), steps, doubts.
+        name, low, high and total (seconds), place (the cell in words), dataset, recall, compile_s (in them), steps, doubts.
     out : list of (str, str)
         Name and why it is not ranked: absent, too far, did not run, recall, a fit that is not known.
     """
-    nearest, absent = {}, {}
+    curves, absent = {}, {}
     for row in rows:
         if row["metric"] != ask["metric"] or ask["device"] not in ("any", row["device"]) or row["residency"] != "host":
             continue
         if row["status"] in ("unavailable", "skipped", "not_needed"):
             absent[row["curve"]] = (row["name"], f"{row['status']} here")
             continue
-        best = nearest.get(row["curve"])
-        if best is None or order(ask, row) < order(ask, best):
-            nearest[row["curve"]] = row
-    ranked, out = [], [why for curve, why in absent.items() if curve not in nearest]
-    for row in nearest.values():
+        curves.setdefault(row["curve"], []).append(row)
+    ranked, out = [], [why for curve, why in absent.items() if curve not in curves]
+    for row in standing_for(ask, curves).values():
         place = f"{row['dataset']}, n = {row['n']:.0f}, d = {row['d']:.0f}, K = {row['n_neighbors']}"
         place += f", {row['at']}" * bool(row["at"])
         if any(abs(step) > limit for step, limit in zip(steps(ask, row), NEAR, strict=True)):
@@ -101,21 +136,26 @@ def recommend(ask, rows):
         else:
             work = 10 ** sum(steps(ask, row))
             least, most = min(1, work), max(1, work)
-            alone, ends = row["single_p50_s"] or 0, speeds_of(row)
+            alone, ends, compiling = row["single_p50_s"] or 0, speeds_of(row), row["compile_s"] or 0
             fastest, middle, slowest = (
                 row["fit_s"] + max(alone, ask["n_queries"] / speed) for speed in (ends[0], row["queries_per_s"], ends[1])
             )
             ranked.append(
                 {
                     "name": row["name"],
-                    "low": least * fastest,
-                    "high": most * slowest,
-                    "total": math.sqrt(least * most) * middle,
+                    "low": compiling + least * fastest,
+                    "high": compiling + most * slowest,
+                    "total": compiling + math.sqrt(least * most) * middle,
                     "place": place,
+                    "dataset": row["dataset"],
                     "recall": row["recall"],
                     "compile_s": row["compile_s"],
                     "steps": steps(ask, row),
                     "doubts": doubts_of(row),
                 }
             )
-    return sorted(ranked, key=lambda each: each["total"]), out
+    ranked.sort(key=lambda each: each["total"])
+    for each in ranked:
+        if each["dataset"] != ranked[0]["dataset"]:
+            each["doubts"] = "; ".join(filter(None, ["measured on other data than the first", each["doubts"]]))
+    return ranked, out

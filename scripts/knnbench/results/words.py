@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pandas as pd
 
+from knnbench.config.names import speed_in_words
 from knnbench.config.settings import in_words
 from knnbench.measure.statuses import MISSING, NOT_RUN
 from knnbench.results.curves import STANDS_AT
@@ -121,7 +122,7 @@ def fastest(rows, timings, comparisons):
             note += f"; {best['gpu']}"
         at = ", ".join(in_words(json.loads(best["setting"])))
         words = ", ".join(filter(None, [f"{best['name']}{f' at {at}' * bool(at)}", interval_of(best)]))
-        lines.append(f"  {dataset:20} {best['queries_per_s']:12,.0f}  {words}{note}")
+        lines.append(f"  {dataset:20} {speed_in_words(best['queries_per_s']):>12}  {words}{note}")
         lines.append(f"{'':37}{order_of(best, others, comparisons)}")
     return lines
 

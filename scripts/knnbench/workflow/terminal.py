@@ -9,6 +9,7 @@ import textwrap
 import h5py
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from knnbench.config.names import speed_in_words
 from knnbench.workflow.progress import COUNTED, KINDS, in_words
 
 # What only the log in .snakemake/log has: the bars and lines here say it shorter.
@@ -46,7 +47,8 @@ def measured(record, exact):
     words = []
     if done:
         speeds, recalls = zip(*sorted(done), strict=True)
-        words.append(f"{speeds[0]:>12,.0f} {f'to {speeds[-1]:,.0f} ' * (len(done) > 1)}queries/s")
+        least, most = map(speed_in_words, (speeds[0], speeds[-1]))
+        words.append(f"{least:>12} {f'to {most} ' * (len(done) > 1)}queries/s")
         span = f" to {max(recalls):.3f}" * (len(done) > 1)
         words += [] if exact else [f"recall {min(recalls):.3f}{span}"]
     if record["status"] != "ok":

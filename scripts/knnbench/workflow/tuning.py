@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 from tabulate import tabulate
 
+from knnbench.config.names import speed_in_words
 from knnbench.config.settings import SETTINGS
 from knnbench.measure.halves import HALVES
 from knnbench.measure.statuses import NOT_RUN
@@ -261,7 +262,7 @@ def report(settings, records, recall):
         speeds = [queries / seconds for seconds in (math.exp(pooled.log), *reversed(interval(pooled)))]
         found.append((pooled, median_of_known(recalls)))
         row["recall, other half"] = f"{found[-1][1]:.4f} ({min(recalls):.4f} to {max(recalls):.4f})"
-        row["queries/s, other half"] = "{:,.0f} ({:,.0f} to {:,.0f})".format(*speeds)
+        row["queries/s, other half"] = "{} ({} to {})".format(*map(speed_in_words, speeds))
         rows.append(row)
     lines = [tabulate(rows, headers="keys", disable_numparse=True)]
     if len(found) == 2:
