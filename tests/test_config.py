@@ -525,8 +525,8 @@ def test_paths_are_read_as_a_shell_reads_them(tmp_path, monkeypatch):
     """Every key that is a path; an address, a name of an array and what is no path stay as they are."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SCRATCH", str(tmp_path / "scratch"))
-    np.save(tmp_path / "points.npy", np.random.default_rng(0).random((200, 4), np.float32))
-    np.save(tmp_path / "matrix.npy", np.eye(4))
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).random((200, 7), np.float32))
+    np.save(tmp_path / "matrix.npy", np.eye(7))
     (tmp_path / "scratch").mkdir()
     own = {"metric": "own", "source": "file", "train": "~/points.npy", "test": "${HOME}/points.npy", "title": "$5 ~"}
     config = copy.deepcopy(CONFIG) | {"resources_dir": "$SCRATCH/knn", "sources": ["~/a", "${SCRATCH}/b"], "baseline": "~/c"}

@@ -78,6 +78,8 @@ def resolve(config, schema, replaced=(), variables=os.environ):
         raise ConfigError(f"datasets.mirror: {mirror} is neither a folder nor an address that begins with http:// or https://")
     if config["timing"]["min_repeats"] > config["timing"]["max_repeats"]:
         raise ConfigError("timing: min_repeats is over max_repeats; raise max_repeats")
+    for name, settings in config["datasets"].items():
+        settings |= {key: as_path(path, f"datasets.{name}.{key}", variables) for key, path in own_files(settings).items()}
     for name, entry in config["metrics"].items():
         check_own_metric(name, entry, dimensions_of(name, config["datasets"]))
     for name, settings in config["datasets"].items():
@@ -85,7 +87,6 @@ def resolve(config, schema, replaced=(), variables=os.environ):
         if entry := config["metrics"].get(settings["metric"]):
             settings["metric_entry"] = entry
         check_dataset(name, settings, REPLACES if ("datasets", name) in replaced else "")
-        settings |= {key: as_path(path, f"datasets.{name}.{key}", variables) for key, path in own_files(settings).items()}
     check_backends(config)
     check_suites(config)
     for name, claim in config["claims"].items():
