@@ -179,8 +179,10 @@ def claimed(config):
         if fnmatch.filter([f"{name}-{device}" for device in point["environments"]], pattern)
     }
     return {
-        "datasets": {name: config["datasets"][name] for name in datasets & config["datasets"].keys() - {*suite["datasets"]}},
-        "backends": {name: config["backends"][name] for name in backends - {*suite["backends"]}},
+        "datasets": {
+            name: config["datasets"][name] for name in sorted(datasets & config["datasets"].keys() - {*suite["datasets"]})
+        },
+        "backends": {name: config["backends"][name] for name in sorted(backends - {*suite["backends"]})},
     }
 
 
