@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT, without_privileges
 from fontTools.ttLib import TTFont
 
+from knnbench.config.values import as_path
 from knnbench.draw.figures import matplotlib
 from knnbench.exchange.version import CodeVersion, code_version
 
@@ -360,3 +361,15 @@ def test_a_commit_that_is_not_known_is_null_and_the_page_says_why(tmp_path):
     assert written["commit"] is None and written["changed"] is None
     assert written["code_reason"] in said["write_provenance"]
     assert f"Commit not known ({written['code_reason']})." in (folder / "report.html").read_text()
+
+
+def test_a_place_has_one_path(tmp_path, monkeypatch):
+    """However it is spelled, so that nothing is made again for a spelling."""
+    (tmp_path / "run/data").mkdir(parents=True)
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    spelled = ["data", "./data", "data/", "../run/data", str(tmp_path / "run/data"), str(tmp_path / "elsewhere/data")]
+    assert {as_path(path, "resources_dir", {}) for path in spelled} == {"data"}
+    (tmp_path / "run/points.npy").symlink_to(tmp_path / "0a1b2c")
+    assert as_path("points.npy", "x", {}) == "points.npy" and as_path("", "x", {}) == ""
+    assert as_path("../b/c", "x", {}) == str(tmp_path / "b/c") and as_path("https://a/../b", "x", {}) == "https://a/../b"

@@ -72,6 +72,9 @@ def resolve(config, schema, replaced=(), variables=os.environ):
     if error := jsonschema.exceptions.best_match(validator.iter_errors(config)):
         hint = REPLACES if error.validator == "required" and tuple(error.absolute_path)[:2] in replaced else ""
         raise ConfigError(explain(error) + hint)
+    usual = schema["properties"]["resources_dir"]["default"]
+    if os.path.realpath(config["resources_dir"]) == os.path.realpath(usual):  # which may be a link
+        config["resources_dir"] = usual
     config["truth_k"] = config["datasets"].pop("truth_k", TRUTH_K)
     mirror = config["mirror"] = config["datasets"].pop("mirror", "")
     if mirror and not mirror.startswith(("http://", "https://")) and not os.path.isdir(mirror):

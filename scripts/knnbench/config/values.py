@@ -47,6 +47,8 @@ def as_text(value, place):
 def as_path(text, place, variables):
     """A path with the home folder for a ~ at its beginning, and variables for their names; addresses stay as they are.
 
+    However it is spelled, one place has one path: what depends on a path is not made again because it was written otherwise.
+
     Parameters
     ----------
     text, place : str
@@ -64,7 +66,19 @@ def as_path(text, place, variables):
     if lacking := [name for name in names if not variables.get(name)]:
         what = f"the variable {lacking[0]} is not set" if lacking[0] != "~" else "there is no such home folder"
         raise ConfigError(f"{place}: {text}: {what}; set it, or write the path out")
-    return re.sub(NAMED, lambda found: variables[found[1] or found[2]], path)
+    return one_spelling(re.sub(NAMED, lambda found: variables[found[1] or found[2]], path))
+
+
+def one_spelling(path):
+    """The path of a place: relative within the folder of the run, else absolute, with no link above the last part.
+
+    A link in the last part stays: its name may end in what the name of the file that it leads to does not.
+    """
+    if not path:
+        return path
+    folder, name = os.path.split(os.path.abspath(path))
+    place, here = os.path.join(os.path.realpath(folder), name), os.getcwd()
+    return os.path.relpath(place, here) if os.path.commonpath([place, here]) == here else place
 
 
 def named_variables(config, variables):
