@@ -433,7 +433,7 @@ def test_the_answers_of_the_attempt_that_is_kept(tmp_path, monkeypatch):
 def test_ceilings_are_of_the_gpu_that_cells_use(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(ceilings.isolation, "heed_signals", lambda: None)
-    monkeypatch.setattr(ceilings.isolation, "machine_lock", contextlib.nullcontext)
+    monkeypatch.setattr(ceilings.turns, "machine_lock", contextlib.nullcontext)
     monkeypatch.setattr(ceilings.gpu, "pin", lambda: monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1"))
     monkeypatch.setattr(
         ceilings.isolation, "supervise", lambda *_: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]) or Outcome({"status": "ok"})

@@ -124,9 +124,7 @@ def places(name):
         "backend": tiny(backends={name: brute}),
         "module": tiny(backends={"b": brute | {"module": name}}),
         "environment": tiny(backends={"b": brute | {"environments": {"cpu": name}}}),
-        "address": tiny(
-            datasets={"toy": {"metric": "euclidean", "source": "url", "url": f"https://host/{name}", "format": "npy"}}
-        ),
+        "address": tiny(datasets={"toy": download | {"url": f"https://host/{name}"}}),
         "gpu_model": tiny(cluster={"gpu_model": name}),
     }
 

@@ -23,7 +23,7 @@ from knnbench.config.checks import resolve
 from knnbench.config.suite import cells
 from knnbench.problem.download import second_name
 from knnbench.results.machines import residencies
-from knnbench.system.isolation import machine_lock
+from knnbench.system.turns import machine_lock
 
 SCHEMA = yaml.safe_load((ROOT / "rules/schemas/config.schema.yaml").read_text())
 JOB = re.compile(r"^Job \d+: (\S+): (\S+) on (cpu|gpu), K = (\d+)$", re.MULTILINE)

@@ -11,7 +11,7 @@ import json
 import time
 
 from knnbench.measure import statuses
-from knnbench.system import gpu, isolation, machine
+from knnbench.system import gpu, isolation, machine, turns
 from knnbench.system.files import write_atomically
 
 TRIES = 5
@@ -135,7 +135,9 @@ def supervise(device, threads, out, command, gpu_mhz=0):
     gpu_mhz : int, the clock at which a GPU is held, as for cells; 0 leaves it
     """
     isolation.heed_signals()
-    with isolation.machine_lock():
+    arrived = time.monotonic()
+    with turns.machine_lock():
+        waited_s = round(time.monotonic() - arrived, 3)
         if device == "gpu":
             gpu.pin()
         facts = machine.describe(device)
@@ -143,6 +145,6 @@ def supervise(device, threads, out, command, gpu_mhz=0):
             outcome = isolation.supervise(command, threads, device == "gpu")
     status, reason = statuses.conclude(outcome, device)
     print(f"{outcome.output}{status} {reason}")
-    known = {"schema_version": statuses.SCHEMA_VERSION, "threads": threads, "machine": facts}
+    known = {"schema_version": statuses.SCHEMA_VERSION, "threads": threads, "machine": facts, "waited_s": waited_s}
     found = known | outcome.found | {"status": status, "reason": reason}
     write_atomically(out, json.dumps(found, indent=1) + "\n")

@@ -13,7 +13,7 @@ import time
 
 from knnbench.measure import statuses
 from knnbench.measure.job import begin, earlier, finish
-from knnbench.system import gpu, isolation, machine
+from knnbench.system import gpu, isolation, machine, turns
 from knnbench.system.files import write_atomically
 from knnbench.system.pace import pace
 
@@ -66,7 +66,7 @@ def supervise(arguments, threads, command):
     elif built and built["status"] != "ok":  # the fit gets no second try
         outcome = isolation.Outcome({"status": built["status"], "reason": f"{built['reason']} (building the index)"})
     else:
-        with isolation.machine_lock():
+        with turns.machine_lock():
             begun = time.monotonic()
             waited = begun - arrived
             if arguments.device == "gpu":

@@ -9,7 +9,6 @@ built for old systems, and have neither memfd_create nor pidfd_open.
 
 import contextlib
 import ctypes
-import fcntl
 import json
 import math
 import mmap
@@ -30,11 +29,11 @@ from pathlib import Path
 from knnbench.system import cpus, gpu
 from knnbench.system.inherited import inherited
 from knnbench.system.machine import oom_kills
+from knnbench.system.turns import MEMORY
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 START_LIMIT_S = 600  # until the worker's first `Reporter.enter`
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-MEMORY = "/dev/shm"  # a file system in memory, where every user may write, on any usual Linux
 
 
 class Reporter:
@@ -131,20 +130,6 @@ def heed_signals():
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it, as some daemons do, never hears of a child's end
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
-
-
-@contextlib.contextmanager
-def machine_lock():
-    """Hold the machine: one timed cell at a time, whoever started it (a second snakemake, another user, a SLURM job).
-
-    The lock is on a folder that is there for everybody: no file of the first user keeps others out, and the kernel releases it.
-    """
-    folder = os.open(MEMORY if os.path.isdir(MEMORY) else "/", os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def confine(supervisor, threads, device, data_bytes):

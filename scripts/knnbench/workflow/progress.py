@@ -103,12 +103,12 @@ class Progress:
         self.total[kind] += 1
         self.waiting[job] = kind, self.expected_s[kind] / max(1, self.done[kind])
 
-    def end(self, job, now, status=None):
-        """A job has ended, a cell with a status; what kind of job it was."""
+    def end(self, job, now, status=None, waited_s=0.0):
+        """A job has ended, a cell with a status, that waited for others before it worked; what kind of job it was."""
         kind, seconds = self.waiting.pop(job)
         self.done[kind] += 1
         self.expected_s[kind] += seconds
-        self.taken_s[kind] += now - self.last
+        self.taken_s[kind] += max(0.0, now - self.last - waited_s)  # others are no pace of ours
         self.last = now
         if status:
             self.statuses[status] += 1

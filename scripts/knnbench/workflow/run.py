@@ -4,12 +4,15 @@ import contextlib
 import fcntl
 import itertools
 import json
+import os
+import signal
 import threading
 import time
 from pathlib import Path
 
 from knnbench.results.machines import machine_of
 from knnbench.system import compiler
+from knnbench.system.turns import waiting_below
 from knnbench.workflow.closure import closure
 
 TRIGGERS = ("mtime", "params", "input")
@@ -72,7 +75,15 @@ def hear_beside(scheduler):
     scheduler : class with a method `exit_gracefully`, before it has an instance
     """
     heard = scheduler.exit_gracefully
-    scheduler.exit_gracefully = lambda self, *arguments: threading.Thread(target=heard, args=(self,)).start()
+
+    def end(self):
+        """What measures is waited for; what only waits for the machine is ended."""
+        heard(self)
+        for pid in waiting_below(os.getpid()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    scheduler.exit_gracefully = lambda self, *arguments: threading.Thread(target=end, args=(self,)).start()
 
 
 def check_clock(files):

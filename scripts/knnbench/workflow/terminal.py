@@ -5,11 +5,14 @@ import logging
 import os
 import statistics
 import textwrap
+import threading
+from pathlib import Path
 
 import h5py
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from knnbench.config.names import speed_in_words
+from knnbench.system.turns import PATIENCE_S, holder_in_words, waiting_below
 from knnbench.workflow.progress import COUNTED, KINDS, in_words
 
 # What only the log in .snakemake/log has: the bars and lines here say it shorter.
@@ -33,6 +36,8 @@ SMALL_TALK = (
 )
 BAR = 20  # characters
 REASON = 60  # characters
+# Rules that measure, one at a time on a machine -> where in their output their record is.
+RECORDS = {"measure_cell": "", "build_index": "fit.json", "measure_ceilings": ""}
 SELDOM_S = 60  # without bars, between lines about all cells
 RED, GREEN, YELLOW = 31, 32, 33
 
@@ -77,6 +82,7 @@ class Terminal(logging.Handler):
         self.has_bars = usual.is_tty and os.environ.get("TERM") != "dumb"
         self.progress = None
         self.running = {}  # job id -> what was said when it began
+        self.looks = {}  # job id -> who looks, once, whether it waits for the machine
         self.drawn = 0  # lines of bars below the text
 
     @classmethod
@@ -140,52 +146,74 @@ class Terminal(logging.Handler):
             self.write(record=record)
         if event == LogEvent.JOB_ERROR:
             self.running.pop(record.jobid, None)
+            self.look_no_more(record.jobid)
         if self.progress is None:
             return
         if event == LogEvent.JOB_INFO:
             self.running[record.jobid] = record
             if record.output:
                 self.progress.join(record.jobid, KINDS.get(record.rule_name, "results"))
+            if record.rule_name in RECORDS:
+                self.looks[record.jobid] = look = threading.Timer(PATIENCE_S + 1, self.look_who_waits, [record.jobid])
+                look.daemon = True
+                look.start()
             self.write()
         elif event == LogEvent.JOB_FINISHED and record.job_id in self.running:
             begun, text = self.running.pop(record.job_id), ""
+            self.look_no_more(record.job_id)
             if record.job_id in self.progress.waiting:  # it makes something
-                text, status = self.ended(begun, record.created - begun.created)
-                kind = self.progress.end(record.job_id, record.created, status)
+                text, status, waited_s = self.ended(begun, record.created - begun.created)
+                kind = self.progress.end(record.job_id, record.created, status, waited_s)
                 text += self.about_all(kind, record.created)
             self.write(text)
         elif event == LogEvent.PROGRESS and record.done == record.total:
             self.leave()
 
     def ended(self, begun, seconds):
-        """A line about a job that has ended, "" for those that draw and count; and the status of a cell, else None."""
-        of, took = begun.wildcards, in_words(seconds)
+        """A line about a job that has ended, "" for those that draw and count; the status of a cell, else None; and for how
+        long the job waited for others on this machine."""
+        of, record, waited_s = begun.wildcards, {}, 0.0
+        if begun.rule_name in RECORDS:
+            with open(Path(begun.output[0], RECORDS[begun.rule_name]), encoding="utf-8") as file:
+                record = json.load(file)
+            waited_s = record.get("waited_s") or 0.0
+        took = in_words(max(0.0, seconds - waited_s))
+        waited = f", after {in_words(waited_s)} of waiting for others" if waited_s >= PATIENCE_S else ""
+        line, status = "", None
         if begun.rule_name == "measure_cell":
-            with open(begun.output[0], encoding="utf-8") as file:
-                record = json.load(file)
-            place = f"K = {of['k']}" + f", round {of['round']}" * (self.config["timing"]["rounds"] != 1)
+            status, place = record["status"], f"K = {of['k']}"
+            place += f", round {of['round']}" * (self.config["timing"]["rounds"] != 1)
             words = measured(record, self.config["backends"][of["backend"]]["exact"])
-            colour = {"ok": GREEN}.get(record["status"], YELLOW)
-            return self.row(of["dataset"], f"{of['backend']}-{of['device']}", place, words, colour), record["status"]
-        if begun.rule_name == "build_index":
-            with open(f"{begun.output[0]}/fit.json", encoding="utf-8") as file:
-                record = json.load(file)
+            colour = {"ok": GREEN}.get(status, YELLOW)
+            line = self.row(of["dataset"], f"{of['backend']}-{of['device']}", place, words + waited, colour)
+        elif begun.rule_name == "build_index":
             words = f"built in {took}" if record["status"] == "ok" else measured(record, True)
-            return self.row(of["dataset"], f"{of['backend']}-{of['device']}", "index", words), None
-        if begun.rule_name == "make_dataset":
+            line = self.row(of["dataset"], f"{of['backend']}-{of['device']}", "index", words + waited)
+        elif begun.rule_name == "make_dataset":
             with h5py.File(begun.output[0], "r") as file:
                 reason = file.attrs.get("unavailable")
-            return self.row("dataset", of["dataset"], "", f"unavailable: {reason}" if reason else f"made in {took}"), None
-        if begun.rule_name == "download_dataset":
+            line = self.row("dataset", of["dataset"], "", f"unavailable: {reason}" if reason else f"made in {took}")
+        elif begun.rule_name == "download_dataset":
             with open(begun.output[0], encoding="utf-8") as file:
                 receipt = json.load(file)
             lost = receipt["status"] == "unavailable"
-            return self.row("download", of["file"], "", f"unavailable: {receipt['reason']}" if lost else f"took {took}"), None
-        if begun.rule_name == "make_environment":
-            return self.row("environment", of["env"], "", f"made in {took}"), None
-        if begun.rule_name == "measure_ceilings":
-            return self.row("ceilings", of["device"], "", f"measured in {took}"), None
-        return "", None
+            line = self.row("download", of["file"], "", f"unavailable: {receipt['reason']}" if lost else f"took {took}")
+        elif begun.rule_name == "make_environment":
+            line = self.row("environment", of["env"], "", f"made in {took}")
+        elif begun.rule_name == "measure_ceilings":
+            line = self.row("ceilings", of["device"], "", f"measured in {took}{waited}")
+        return line, status, waited_s
+
+    def look_no_more(self, job):
+        if look := self.looks.pop(job, None):
+            look.cancel()
+            look.join(0.1)  # it may be at it, and wait for us
+
+    def look_who_waits(self, job):
+        """Say who has the machine, if a job that began `PATIENCE_S` ago still waits for it."""
+        with self.lock:
+            if job in self.running and self.progress is not None and waiting_below(os.getpid()):
+                self.write(f"waiting for this machine: {holder_in_words()}\n")
 
     def row(self, first, second, place, words, colour=None):
         left, middle = self.widths
