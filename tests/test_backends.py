@@ -254,8 +254,15 @@ def test_builds_differ_where_the_library_takes_a_seed(server, backend):
         "saves": True,
     }
     train = sample(14, *WANTED.get(entry["module"], (2000, D))).astype(np.float32)
-    first, again, second = (server(ENVIRONMENTS[backend]).ask(**asked, train=train, build=number) for number in (0, 0, 1))
-    assert (first == again) == (backend[0] not in UNSEEDED) and (second == first) == (backend[0] in SEEDLESS)
+
+    def build(number):
+        return server(ENVIRONMENTS[backend]).ask(**asked, train=train, build=number)
+
+    first, second = build(0), build(1)
+    if backend[0] in UNSEEDED:  # two may be the same by chance
+        assert second != first or any(build(0) != first for _ in range(8))
+    else:
+        assert build(0) == first and (second == first) == (backend[0] in SEEDLESS)
 
 
 @pytest.mark.parametrize("metric", PAGE)
