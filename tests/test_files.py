@@ -64,18 +64,6 @@ def written(content):
     return lambda path: path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
-def named(path):
-    FRAME.set_index(pd.Index([9, 3, 4, 2, 8, 1, 5], name="row")).to_parquet(path)
-
-
-def excel(path):
-    FRAME.to_csv(path, sep=";", decimal=",", index=False, encoding="utf-8-sig")
-
-
-def tabs(path):
-    path.write_text("".join(f"id{at}\t{line}\n" for at, line in enumerate(LINES)).replace(" ", "\t"))
-
-
 def shipped(name):
     return written((FILES / name).read_bytes())
 
@@ -246,3 +234,33 @@ def test_the_plan_shows_how_a_file_is_read(tmp_path):
     lines = preview({"metric": "euclidean", "source": "file", "path": str(path), "split": 2})
     assert lines[0] == f"train: {path}, text: 7 rows x 3, float64" or "not counted" in lines[0]
     assert "numbers alone" in lines[1] and lines[2:] == ["0, 7, 14", "21, 28, 35", "42, 49, 56"]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows", "said"),
+    [
+        ("3 2\nnew york 1 2\nlos angeles 3 4\nsan jose 5 6\n", [[1, 2], [3, 4], [5, 6]], "says 3 x 2"),
+        ("6 2\n1 2\n3 4\n5 6\n", [[6, 2], [1, 2], [3, 4], [5, 6]], "its first line may say 6 x 2, but other rows follow"),
+        ("3 2\n1 2\n3 4\n5 6\n", [[1, 2], [3, 4], [5, 6]], "says 3 x 2"),
+        ("1 0.1 0.2\n2 0.3 0.4\n", [[1, 0.1, 0.2], [2, 0.3, 0.4]], "numbers alone"),
+    ],
+)
+def test_heads_of_texts(tmp_path, content, rows, said):
+    (tmp_path / "a.txt").write_text(content)
+    remarks = []
+    found = open_rows(tmp_path / "a.txt", say=remarks.append)
+    assert np.allclose(np.concatenate(list(found.blocks())), rows) and said in remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", "\n \n", "has no lines but empty ones"),
+        ("a.csv", "\n\n", "has no lines but empty ones"),
+        ("a.csv", "x,y,z\n1,2,3\nNA,2,3\n", "column 'x' has 'NA', which is no number"),
+    ],
+)
+def test_tables_that_are_refused(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=said):
+        open_rows(tmp_path / name)

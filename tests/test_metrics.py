@@ -1,5 +1,6 @@
 """Every metric against other libraries and by hand, its exact neighbours against sorted matrices, and metrics of one's own."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import rel_entr
 from sklearn.metrics.pairwise import haversine_distances
 
-from knnbench.config.checks import check_dataset, count_points
+from knnbench.config.checks import check_dataset, count_points, dimensions_of
 from knnbench.config.metrics import check_own_metric
 from knnbench.config.values import ConfigError
 from knnbench.problem import truth
@@ -233,6 +234,7 @@ def test_a_formula():
         ({}, "has none of term, module, p and matrix"),
         ({"p": 3, "domain": "ball"}, "domain belong to a formula"),
         ({"matrix": "none.npy"}, "none.npy"),
+        ({"p": 3, "symmetric": True}, "that of p is known"),
         ({"module": "none.py"}, "none.py"),
     ],
 )
@@ -347,6 +349,9 @@ def test_a_matrix_of_any_dimension(tmp_path, d):
     metric = metric_of("maha", entry)
     x, y = metric.prepare(np.stack([x, y]))
     assert metric.keys(x, y) == pytest.approx(metric.keys(y, x))
+    drawn = {"metric": "maha", "metric_entry": entry, "source": "normal", "n": 9, "d": 7}
+    with pytest.raises(ConfigError, match=f"have dimension 7, and the maha metric is for {d} coordinates"):
+        check_dataset("mine", drawn)
     data = {"metric": "maha", "metric_entry": entry, "source": "file", "train": str(tmp_path / "points.npy"), "split": 2}
     np.save(tmp_path / "points.npy", np.ones((9, 7)))
     with pytest.raises(ConfigError, match=f"have dimension 7, and the maha metric is for {d} coordinates"):
@@ -383,6 +388,8 @@ def test_what_a_metric_is():
     """Two of one name are told apart by what they are, and by nothing else."""
     same = [{"term": "abs(x-y)"}, {"term": " abs(x - y) ", "reduce": "sum"}, {"term": "abs(x - y)", "symmetric": True}]
     assert len({content_of(entry) for entry in same}) == 1
+    assert content_of({"p": 3}) == content_of({"p": 3.0})
+    assert content_of({"term": "abs(x - y)", "finish": "total"}) == content_of(same[0])
     others = [{"term": "abs(x - y)", "reduce": "max"}, {"term": "abs(y - x)"}, {"p": 0.5}, {"p": 4.0}, {"matrix": "data"}]
     others += [{"module": "a.py", "sha256": "1"}, {"module": "a.py", "sha256": "2"}]
     assert len({content_of(entry) for entry in [*same, *others]}) == 1 + len(others)
@@ -441,3 +448,10 @@ def test_every_key_of_a_dataset_under_every_metric(tmp_path, name, key):
         assert train.shape[0] + test.shape[0] == 54 and "of the file are zero, which" in remarks[0]
         for part in (train, test):
             check_points(np.concatenate(list(part.blocks)), metric, "points")
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    """Who opens one waits until somebody writes: it is refused, also where only the dimension is wanted."""
+    os.mkfifo(tmp_path / "points.npy")
+    entry = {"metric": "mine", "source": "file", "train": str(tmp_path / "points.npy"), "split": 5}
+    assert list(dimensions_of("mine", {"d": entry})) == []

@@ -71,11 +71,12 @@ def test_formats(tmp_path, name, content, values):
     assert np.array_equal(read(path), values)
 
 
-def test_a_slice_of_a_large_file(tmp_path):
-    """More bytes than the head says are left alone; fewer are refused below."""
-    path = tmp_path / "a.fbin"
-    path.write_bytes(binary(POINTS) + b"more")
-    assert np.array_equal(read(path), POINTS)
+@pytest.mark.parametrize(("name", "content"), [("a.fbin", binary(POINTS) + b"more"), ("a.u8bin", binary(POINTS))])
+def test_more_bytes_than_the_head_says(tmp_path, name, content):
+    """They may be numbers of another type, which would be read as garbage."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"its head says 7 x 3 numbers of type .*another type, which format: says"):
+        open_rows(tmp_path / name)
 
 
 def test_archives(tmp_path):

@@ -221,6 +221,7 @@ def check_dataset(name, settings, hint=""):
         raise ConfigError(
             f"datasets.{name}.zero_rows: to the {settings['metric']} metric zeros are a point like any other; leave it out"
         )
+    check_dimension(name, settings, settings.get("d"))
     if source == "earth" and settings.get("d") != 2:
         raise ConfigError(f"datasets.{name}.d: {settings.get('d')}; earth has latitude and longitude, d: 2")
     if source not in ("file", "url"):
@@ -233,6 +234,15 @@ def check_dataset(name, settings, hint=""):
         raise ConfigError(f"datasets.{name}.queries: {settings['queries']} leaves no points of {DIGITS}; lower it")
     if not settings.get("title", "").strip():
         settings["title"] = name
+
+
+def check_dimension(name, settings, d):
+    """Check that a metric takes points of dimension `d`, if that is known."""
+    wanted = metric_of(settings["metric"], settings.get("metric_entry")).dimension
+    if None not in (wanted, d) and wanted != d:
+        raise ConfigError(
+            f"datasets.{name}: its points have dimension {d}, and the {settings['metric']} metric is for {wanted} coordinates"
+        )
 
 
 def dimensions_of(metric, datasets):
@@ -258,21 +268,8 @@ def count_points(name, settings):
         return DIGITS - (0 if settings.get("self") else settings["queries"])
     if source != "file":
         return settings["n"]
-    for path in own_files(settings).values():
-        try:
-            regular = stat.S_ISREG(os.stat(path).st_mode)
-        except PermissionError:  # a folder above it: who opens it says so
-            regular = True
-        except (OSError, ValueError):
-            regular = False
-        if not regular:
-            raise ConfigError(f"datasets.{name}: {path} is not a file; paths start in the folder that Snakemake runs in")
     n, d = read_header(name, settings, "train")
-    wanted = metric_of(settings["metric"], settings.get("metric_entry")).dimension
-    if wanted not in (None, d):
-        raise ConfigError(
-            f"datasets.{name}: its points have dimension {d}, and the {settings['metric']} metric is for {wanted} coordinates"
-        )
+    check_dimension(name, settings, d)
     if {"split", "self"}.isdisjoint(settings) and (other := read_header(name, settings, "test")[1]) != d:
         raise ConfigError(f"datasets.{name}: train has dimension {d}, test has {other}; they must agree")
     rows, split = settings.get("rows", n), settings.get("split", 0)
@@ -282,12 +279,14 @@ def count_points(name, settings):
 
 
 def read_header(name, settings, part):
-    """Rows and dimension of the train or test points of one's own files, without reading them; of text, rows are not known.
-
-    Raises
-    ------
-    ConfigError
-    """
+    """Rows and dimension of the train or test points of one's own files, without reading them; of text, rows are not known."""
+    for path in own_files(settings).values():
+        try:
+            regular = stat.S_ISREG(os.stat(path).st_mode)
+        except (OSError, ValueError) as error:
+            regular = isinstance(error, PermissionError)  # of a folder above it: who opens it says so
+        if not regular:
+            raise ConfigError(f"datasets.{name}: {path} is not a file; paths start in the folder that Snakemake runs in")
     try:
         path, array = places(settings)[part]
         points = open_rows(path, array, settings.get("format"))

@@ -73,6 +73,8 @@ def check_own_metric(name, entry, dimensions=()):
         raise ConfigError(f"metrics.{name}: has {', '.join(kinds) or 'none'} of term, module, p and matrix; it needs just one")
     if kinds != ["term"] and (surplus := sorted({"finish", "reduce", "domain"} & entry.keys())):
         raise ConfigError(f"metrics.{name}: {', '.join(surplus)} belong to a formula (term), not to {kinds[0]}")
+    if kinds not in (["term"], ["module"]) and "symmetric" in entry:
+        raise ConfigError(f"metrics.{name}: symmetric: that of {kinds[0]} is known; leave it out")
     if kinds != ["module"] and "reads" in entry:
         raise ConfigError(f"metrics.{name}.reads: only a module reads files; leave it out")
     try:

@@ -187,7 +187,8 @@ def content_of(entry):
     """
     claimed = ("symmetric", "module", "reads", *(["matrix"] if "sha256" in entry else []))
     spelled = {key: ast.unparse(ast.parse(entry[key].strip(), mode="eval")) for key in ("term", "finish") if key in entry}
-    usual = {"reduce": "sum", "domain": "any"} if "term" in entry else {}
+    usual = {"finish": "total", "reduce": "sum", "domain": "any"} if "term" in entry else {}
+    spelled |= {"p": float(entry["p"])} if "p" in entry else {}
     return json.dumps({key: value for key, value in (usual | entry | spelled).items() if key not in claimed}, sort_keys=True)
 
 

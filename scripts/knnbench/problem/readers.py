@@ -44,14 +44,20 @@ def vectors(path, name, say, kind):
     return Stream(size // row, d, kind, blocks)
 
 
+def of_another_size(head, expected, size):
+    """What is wrong with a file that has other bytes than its head says."""
+    other = CUT_SHORT if size < expected else "may have numbers of another type, which format: says, or be followed by others"
+    return f"its head says {head}, {expected:,} bytes, and it has {size:,}; the file {other}"
+
+
 def binary(path, name, say, kind):
     """big-ann-benchmarks' .fbin, .u8bin, .i8bin and .ibin: number of rows and dimension, uint32 each, and the numbers."""
     kind = np.dtype(kind)
     with open(path, "rb") as file:
         n, d = (int.from_bytes(file.read(4), "little") for _ in range(2))
     size, expected = os.path.getsize(path), 8 + n * d * kind.itemsize
-    if not n or not d or size < expected:
-        raise DataError(f"{path}: its head says {n:,} x {d:,}, {expected:,} bytes, and it has {size:,}; the file {CUT_SHORT}")
+    if not n or not d or size != expected:
+        raise DataError(f"{path}: {of_another_size(f'{n:,} x {d:,} numbers of type {kind}', expected, size)}")
     return np.memmap(path, kind, "r", offset=8, shape=(n, d))
 
 
@@ -111,10 +117,8 @@ def idx(path, name, say):
         say(f"{path}: read as {n:,} images of {' x '.join(map(str, shape[1:]))}, each a row of its {d:,} numbers")
     if not is_gzip(path):
         size, expected = os.path.getsize(path), offset + n * d * dtype.itemsize
-        if size < expected:
-            raise DataError(
-                f"{path}: its head says {n:,} x {d:,}, {expected:,} bytes, and it has {size:,}; the file {CUT_SHORT}"
-            )
+        if size != expected:
+            raise DataError(f"{path}: {of_another_size(f'{n:,} x {d:,} numbers of type {dtype}', expected, size)}")
         return np.memmap(path, dtype, "r", offset=offset, shape=(n, d))
 
     def blocks(step=None):

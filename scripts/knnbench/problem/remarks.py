@@ -108,8 +108,8 @@ def oddities(metric, points, queries=None):
     remarks = []
     if n < d:
         remarks.append(
-            f"{n:,} points are fewer than their {d:,} dimensions: if the file has a point in each column, as R, Julia and"
-            " MATLAB write it, exchange its rows and columns"
+            f"{n:,} points are fewer than their {d:,} dimensions: if the file is stored by columns, as R, Julia and MATLAB"
+            " write it, exchange its rows and columns"
         )
     if metric.domain == "degrees":
         angles = [name for name, part in parts.items() if part.rows >= LEAST and within(part, RADIANS)]

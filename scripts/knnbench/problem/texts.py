@@ -68,6 +68,8 @@ def text(path, name, say):
     with # are comments.
     """
     sample = list(itertools.islice(lines_of(path), SEEN))
+    if not sample:
+        raise DataError(f"{path}: has no lines but empty ones; copy, make or download it again")
     while len(sample) > 1 and sample[0][1].startswith(b"#") and trailing(sample[0][1].split()[1:]) == 0:
         sample.pop(0)
     for mark in (b",", b";"):
@@ -79,14 +81,16 @@ def text(path, name, say):
     rows = None
     if len(head) == 2 and all(each.isdigit() for each in head) and rest:
         n, d = map(int, head)
-        fewest = min(map(len, rest))
+        fewest = min(map(trailing, rest))  # a word may have blanks
         # Two whole numbers above rows of two numbers are a row, unless there are as many rows as they say.
-        if fewest in (d, d + 1) and (len(head) != fewest or counted(path, sample[1][0]) == n):
+        if fewest in (d, d + 1) and (max(map(len, rest)) > len(head) or counted(path, sample[1][0]) == n):
             rows, said = (n, d), [f"its first line says {n:,} x {d:,}"]
+        elif fewest == d == len(head):
+            said = [f"its first line may say {n:,} x {d:,}, but other rows follow, so it was taken for one"]
     if not rows and rest and trailing(head) == 0:
         usual = Counter(map(trailing, rest)).most_common(1)[0][0]
         said = ["its first line names the columns"] if usual in (len(head), len(head) - 1) else []
-    if said:
+    if rows or (said and rest and trailing(head) == 0):
         fields, first = rest, sample[1][0]
     widths = set(map(len, fields))
     alone = all(trailing(each) == len(each) for each in fields) and len(widths) == 1
@@ -136,6 +140,8 @@ def csv(path, name, say, mark=None):
     import pandas  # half a second, which no other format waits for
 
     sample = list(itertools.islice(lines_of(path), SEEN))
+    if not sample:
+        raise DataError(f"{path}: has no lines but empty ones; copy, make or download it again")
     skipped = next((at for at, (_, line) in enumerate(sample) if not line.startswith(b"#")), 0)
     first = sample[skipped][1]
     mark = mark or max((b"\t", b";", b","), key=first.count).decode()
@@ -177,7 +183,7 @@ def csv(path, name, say, mark=None):
     if headed and not names[0]:
         kept.pop(0)
         said.append("the first column has no name, as pandas writes an index, and was left out")
-    elif len(names) > 1 and not numeric[0]:
+    elif len(names) > 1 and not numeric[0] and not any(map(number, seen[0].iloc[int(headed) :])):
         kept.pop(0)
         said.append(f"the first column ({names[0]}) is text and was taken as a name of each row")
     for column in kept:
