@@ -248,7 +248,7 @@ def test_snakemake_keeps_quiet_beside_a_cell(project):
         if len(records(project)) >= 6:
             threads.append(len(list(Path(f"/proc/{run.pid}/task").glob("*"))))
         time.sleep(0.05)
-    assert run.returncode == 0 and threads and max(threads) <= 4
+    assert run.returncode == 0 and threads and max(threads) <= 5  # one of which sleeps, to see whether the cell waits
 
 
 @pytest.mark.full

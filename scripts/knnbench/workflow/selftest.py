@@ -270,11 +270,11 @@ def selftest(pairs):
                 "a disturbed round": lambda: twins().disturbed(),
             }
         missed = 0
-        print(f"{'check':30} {'expected':40} {'measured':34}", flush=True)
+        print(f"{'check':32} {'expected':40} {'measured':34}", flush=True)
         for name, check in checks.items():
             expected, measured, held = check()
             missed += not held
-            print(f"{name:30} {expected:40} {measured:34} {'ok' if held else 'MISSED'}", flush=True)
+            print(f"{name:32} {expected:40} {measured:34} {'ok' if held else 'MISSED'}", flush=True)
     if missed:
         raise SystemExit(f"{missed} of {len(checks)} checks missed: do not trust numbers from this machine as it is now")
     print(f"All {len(checks)} checks hold.")
