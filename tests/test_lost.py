@@ -29,7 +29,7 @@ suites:
 timing: {budget_s: 0.01}
 figures: {formats: [svg]}
 """
-KILLS = 8
+KILLS = 5
 # Columns that another run of the same cells does not repeat.
 OF_A_RUN = re.compile(
     r"_s$|_bytes$|_joules|flags|attempts|others_cpus|machine_speed|load_|repeats|calls|fraction|started|ended|governor|gpu_"
